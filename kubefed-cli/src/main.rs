@@ -1,0 +1,3 @@
+//! `kubefed`: the federation's command line.
+
+fn main() {}

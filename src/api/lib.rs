@@ -1,0 +1,10 @@
+//! The kinds a federation and its members serve, as data and pure functions.
+//!
+//! A [`KindDef`] says everything the generic apiserver needs to serve a kind: names, scope,
+//! subresources, defaulting, validation, what a status may change, and the columns of its table.
+//! A kind is added in one place: its module under [`kinds`].
+
+pub mod kind;
+pub mod well_known;
+
+pub use kind::{Column, KindDef, Profile, Strategy, Subresource};

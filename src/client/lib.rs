@@ -1,0 +1,1 @@
+//! Clients of the federation and of its members, informers, leader election.

@@ -1,0 +1,1 @@
+//! The federation controllers: observe, validate, plan, apply, report.

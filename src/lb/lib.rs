@@ -1,0 +1,1 @@
+//! The global L7 load balancer.

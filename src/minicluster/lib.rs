@@ -1,0 +1,1 @@
+//! A member cluster in one process: apiserver, workload controllers, scheduler, node agents, service proxy.

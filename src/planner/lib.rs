@@ -1,0 +1,1 @@
+//! Replica placement as pure functions.

@@ -1,0 +1,1 @@
+//! Logs, metrics, health endpoints and clean shutdown, the same for every process.
