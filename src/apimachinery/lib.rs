@@ -6,6 +6,7 @@
 
 pub mod field;
 pub mod names;
+pub mod schema;
 pub mod status;
 
 /// A Kubernetes object, or any part of one, as JSON. Key order is kept.

@@ -39,12 +39,22 @@ impl Schema {
 
     /// The same for any type.
     pub fn check_type(&self, ty: &Type, value: &mut Value) -> Report {
-        let mut pass = Pass { schema: self, report: Report::default(), path: String::new(), names: String::new(), owner: None };
+        let mut pass = Pass {
+            schema: self,
+            report: Report::default(),
+            path: String::new(),
+            names: String::new(),
+            owner: None,
+        };
         match value {
             Value::Object(map) => pass.fields(ty, map),
             Value::Null => *value = pass.zero_struct(ty),
             other => {
-                let message = format!("json: cannot unmarshal {} into Go value of type {}", json_type(other), ty.go_name());
+                let message = format!(
+                    "json: cannot unmarshal {} into Go value of type {}",
+                    json_type(other),
+                    ty.go_name()
+                );
                 pass.report.error = Some(message);
             }
         }
@@ -89,8 +99,26 @@ impl GoType<'_> {
             Shape::FieldsV1 => "v1.FieldsV1",
             Shape::Strings => "v1.ExtraValue",
             Shape::Struct(id) => schema.get(*id).go_name(),
-            Shape::List(inner) => return format!("[]{}", GoType { shape: inner, text: None }.write(schema)),
-            Shape::Map(inner) => return format!("map[string]{}", GoType { shape: inner, text: None }.write(schema)),
+            Shape::List(inner) => {
+                return format!(
+                    "[]{}",
+                    GoType {
+                        shape: inner,
+                        text: None
+                    }
+                    .write(schema)
+                );
+            }
+            Shape::Map(inner) => {
+                return format!(
+                    "map[string]{}",
+                    GoType {
+                        shape: inner,
+                        text: None
+                    }
+                    .write(schema)
+                );
+            }
         };
         name.to_owned()
     }
@@ -152,7 +180,14 @@ impl<'a> Pass<'a> {
             Shape::Quantity => Value::from("0"),
             Shape::Duration => Value::from("0s"),
             Shape::Struct(id) => self.zero_struct(self.schema.get(*id)),
-            Shape::FieldsV1 | Shape::Any | Shape::Time | Shape::MicroTime | Shape::Bytes | Shape::Strings | Shape::List(_) | Shape::Map(_) => Value::Null,
+            Shape::FieldsV1
+            | Shape::Any
+            | Shape::Time
+            | Shape::MicroTime
+            | Shape::Bytes
+            | Shape::Strings
+            | Shape::List(_)
+            | Shape::Map(_) => Value::Null,
         }
     }
 
@@ -177,7 +212,11 @@ impl<'a> Pass<'a> {
         if self.report.unknown.len() >= MAX_UNKNOWN {
             return;
         }
-        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
+        let path = if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        };
         if !self.report.unknown.contains(&path) {
             self.report.unknown.push(path);
         }
@@ -190,12 +229,16 @@ impl<'a> Pass<'a> {
     }
 
     fn mismatch(&mut self, value: &Value, go: &GoType<'_>) {
-        self.mismatch_text(&json_type(value), &go.write(self.schema));
+        self.mismatch_text(json_type(value), &go.write(self.schema));
     }
 
     fn mismatch_text(&mut self, found: &str, wanted: &str) {
         self.fail(|pass| match pass.owner {
-            Some(ty) => format!("json: cannot unmarshal {found} into Go struct field {}.{} of type {wanted}", ty.short_name(), pass.names),
+            Some(ty) => format!(
+                "json: cannot unmarshal {found} into Go struct field {}.{} of type {wanted}",
+                ty.short_name(),
+                pass.names
+            ),
             None => format!("json: cannot unmarshal {found} into Go value of type {wanted}"),
         });
     }
@@ -233,18 +276,35 @@ impl<'a> Pass<'a> {
                 other => self.mismatch(other, go),
             },
             Shape::Any | Shape::FieldsV1 => {}
-            Shape::Bytes | Shape::Quantity | Shape::Time | Shape::MicroTime | Shape::Duration => self.parsed(shape, go, value),
+            Shape::Bytes | Shape::Quantity | Shape::Time | Shape::MicroTime | Shape::Duration => {
+                self.parsed(shape, go, value)
+            }
             Shape::IntOrString => match value {
                 Value::String(_) => {}
-                Value::Number(_) => self.integer(&Shape::I32, &GoType { shape: &Shape::I32, text: None }, value),
-                other => self.mismatch(other, &GoType { shape: &Shape::I32, text: None }),
+                Value::Number(_) => self.integer(
+                    &Shape::I32,
+                    &GoType {
+                        shape: &Shape::I32,
+                        text: None,
+                    },
+                    value,
+                ),
+                other => self.mismatch(
+                    other,
+                    &GoType {
+                        shape: &Shape::I32,
+                        text: None,
+                    },
+                ),
             },
             Shape::String | Shape::Bool | Shape::I32 | Shape::I64 | Shape::F64 => self.mismatch(value, go),
         }
     }
 
     fn integer(&mut self, shape: &Shape, go: &GoType<'_>, value: &Value) {
-        let fits = value.as_i64().is_some_and(|n| *shape == Shape::I64 || i32::try_from(n).is_ok());
+        let fits = value
+            .as_i64()
+            .is_some_and(|n| *shape == Shape::I64 || i32::try_from(n).is_ok());
         if !fits {
             let wanted = go.write(self.schema);
             self.mismatch_text(&format!("number {value}"), &wanted);
@@ -298,7 +358,13 @@ impl<'a> Pass<'a> {
                 return;
             }
             (other, _) => {
-                self.mismatch(other, &GoType { shape: &Shape::String, text: None });
+                self.mismatch(
+                    other,
+                    &GoType {
+                        shape: &Shape::String,
+                        text: None,
+                    },
+                );
                 return;
             }
         };

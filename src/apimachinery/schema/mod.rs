@@ -5,7 +5,6 @@
 //! the header of the first explains the format. They are parsed once, at first use, and are
 //! borrowed from then on.
 
-mod canonical;
 mod check;
 mod raw;
 mod scalar;

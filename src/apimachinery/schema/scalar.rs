@@ -52,12 +52,20 @@ pub(super) fn micro_time(text: &str) -> Result<Value, String> {
 
 /// The text of a time, to the second.
 pub(crate) fn format_time(time: Timestamp) -> Value {
-    if is_zero_time(time) { Value::Null } else { Value::String(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()) }
+    if is_zero_time(time) {
+        Value::Null
+    } else {
+        Value::String(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+    }
 }
 
 /// The text of a time, to the microsecond.
 pub(crate) fn format_micro_time(time: Timestamp) -> Value {
-    if is_zero_time(time) { Value::Null } else { Value::String(time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()) }
+    if is_zero_time(time) {
+        Value::Null
+    } else {
+        Value::String(time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string())
+    }
 }
 
 /// Seconds from 1970 to year 1, the zero of Go's times.
@@ -69,8 +77,16 @@ fn is_zero_time(time: Timestamp) -> bool {
 
 /// Parses RFC 3339. `digits` of fraction are demanded; 0 accepts any.
 pub(crate) fn parse_time(text: &str, digits: usize) -> Result<Timestamp, String> {
-    let layout = if digits == 0 { "2006-01-02T15:04:05Z07:00" } else { "2006-01-02T15:04:05.000000Z07:00" };
-    let mut reader = TimeReader { text, rest: text, layout };
+    let layout = if digits == 0 {
+        "2006-01-02T15:04:05Z07:00"
+    } else {
+        "2006-01-02T15:04:05.000000Z07:00"
+    };
+    let mut reader = TimeReader {
+        text,
+        rest: text,
+        layout,
+    };
     let year = reader.number(4, "2006", 0..=9999)?;
     reader.literal('-', "-")?;
     let month = reader.number(2, "01", 1..=12)?;
@@ -88,7 +104,8 @@ pub(crate) fn parse_time(text: &str, digits: usize) -> Result<Timestamp, String>
         return Err(format!("parsing time {text:?}: extra text: {:?}", reader.rest));
     }
     let small = |n: i32| i8::try_from(n).unwrap_or(i8::MAX);
-    let date = jiff::civil::Date::new(i16::try_from(year).unwrap_or(i16::MAX), small(month), small(day)).map_err(|_| reader.out_of_range("day"))?;
+    let date = jiff::civil::Date::new(i16::try_from(year).unwrap_or(i16::MAX), small(month), small(day))
+        .map_err(|_| reader.out_of_range("day"))?;
     let civil = date.at(small(hour), small(minute), small(second), nanos);
     offset.to_timestamp(civil).map_err(|_| reader.out_of_range("year"))
 }
@@ -101,16 +118,29 @@ struct TimeReader<'a> {
 
 impl TimeReader<'_> {
     fn cannot(&self, piece: &str) -> String {
-        format!("parsing time {:?} as {:?}: cannot parse {:?} as {piece:?}", self.text, self.layout, self.rest)
+        format!(
+            "parsing time {:?} as {:?}: cannot parse {:?} as {piece:?}",
+            self.text, self.layout, self.rest
+        )
     }
 
     fn out_of_range(&self, what: &str) -> String {
         format!("parsing time {:?}: {what} out of range", self.text)
     }
 
-    fn number(&mut self, width: usize, piece: &'static str, range: std::ops::RangeInclusive<i32>) -> Result<i32, String> {
-        let digits = self.rest.get(..width).filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()));
-        let number: i32 = digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| self.cannot(piece))?;
+    fn number(
+        &mut self,
+        width: usize,
+        piece: &'static str,
+        range: std::ops::RangeInclusive<i32>,
+    ) -> Result<i32, String> {
+        let digits = self
+            .rest
+            .get(..width)
+            .filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()));
+        let number: i32 = digits
+            .and_then(|digits| digits.parse().ok())
+            .ok_or_else(|| self.cannot(piece))?;
         if !range.contains(&number) {
             let what = match piece {
                 "01" => "month",
@@ -132,7 +162,11 @@ impl TimeReader<'_> {
 
     fn fraction(&mut self, digits: usize) -> Result<i32, String> {
         let Some(fraction) = self.rest.strip_prefix('.').or_else(|| self.rest.strip_prefix(',')) else {
-            return if digits == 0 { Ok(0) } else { Err(self.cannot(".000000")) };
+            return if digits == 0 {
+                Ok(0)
+            } else {
+                Err(self.cannot(".000000"))
+            };
         };
         let length = fraction.bytes().take_while(u8::is_ascii_digit).count();
         if length == 0 && digits == 0 {
@@ -158,7 +192,11 @@ impl TimeReader<'_> {
                 _ => return None,
             };
             let (hours, minutes) = self.rest.get(1..6)?.split_once(':')?;
-            let two = |text: &str| text.parse::<i32>().ok().filter(|_| text.len() == 2 && text.bytes().all(|c| c.is_ascii_digit()));
+            let two = |text: &str| {
+                text.parse::<i32>()
+                    .ok()
+                    .filter(|_| text.len() == 2 && text.bytes().all(|c| c.is_ascii_digit()))
+            };
             Some((sign * (two(hours)? * 3600 + two(minutes)? * 60), &self.rest[6..]))
         };
         let (seconds, rest) = parsed().ok_or_else(|| self.cannot("Z07:00"))?;
@@ -199,7 +237,9 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
         let digits = rest.bytes().take_while(|c| c.is_ascii_digit() || *c == b'.').count();
         let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
         rest = &rest[digits..];
-        let length = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let length = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
         if length == 0 {
             return Err(format!("time: missing unit in duration {text:?}"));
         }
@@ -222,7 +262,11 @@ pub(crate) fn format_duration(nanos: i64) -> String {
     let fraction = |whole: u64, part: u64, width: usize, unit: &str| {
         let digits = format!("{part:0width$}");
         let digits = digits.trim_end_matches('0');
-        if digits.is_empty() { format!("{sign}{whole}{unit}") } else { format!("{sign}{whole}.{digits}{unit}") }
+        if digits.is_empty() {
+            format!("{sign}{whole}{unit}")
+        } else {
+            format!("{sign}{whole}.{digits}{unit}")
+        }
     };
     match total {
         0 => "0s".to_owned(),

@@ -37,9 +37,18 @@ impl Builder {
 
     /// The schema of everything read.
     pub(super) fn finish(self) -> Schema {
-        let kinds: Vec<_> = self.kinds.iter().filter_map(|(gv, kind, name)| Some((*gv, *kind, *self.by_name.get(name)?))).collect();
+        let kinds: Vec<_> = self
+            .kinds
+            .iter()
+            .filter_map(|(gv, kind, name)| Some((*gv, *kind, *self.by_name.get(name)?)))
+            .collect();
         let by_kind = kinds.iter().map(|(gv, kind, id)| ((*gv, *kind), *id)).collect();
-        Schema { types: self.types, by_name: self.by_name, by_kind, kinds }
+        Schema {
+            types: self.types,
+            by_name: self.by_name,
+            by_kind,
+            kinds,
+        }
     }
 
     fn kind(&mut self, mut words: impl Iterator<Item = &'static str>) -> Option<()> {
@@ -52,7 +61,12 @@ impl Builder {
             return *id;
         }
         let id = TypeId(u32::try_from(self.types.len()).unwrap_or(u32::MAX));
-        self.types.push(Type { name, atomic: false, fields: Vec::new(), index: HashMap::new() });
+        self.types.push(Type {
+            name,
+            atomic: false,
+            fields: Vec::new(),
+            index: HashMap::new(),
+        });
         self.by_name.insert(name, id);
         id
     }
