@@ -6,6 +6,7 @@
 
 pub mod field;
 pub mod names;
+pub mod protobuf;
 pub mod schema;
 pub mod status;
 

@@ -7,7 +7,7 @@
 
 mod check;
 mod raw;
-mod scalar;
+pub(crate) mod scalar;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -44,6 +44,8 @@ pub struct Type {
     /// Fields in the order in which they are written.
     pub fields: Vec<Field>,
     index: HashMap<&'static str, usize>,
+    numbers: HashMap<Number, usize>,
+    wire_order: Vec<usize>,
 }
 
 /// Refers to a [`Type`] of the table.
@@ -51,7 +53,7 @@ pub struct Type {
 pub struct TypeId(u32);
 
 /// Where protobuf has a field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Number {
     /// Protobuf does not carry it (`kind` and `apiVersion` of objects).
     Absent,
@@ -169,9 +171,16 @@ impl Schema {
     }
 
     /// Looks a kind's type up; `api_version` as objects carry it (`v1`, `apps/v1`).
+    ///
+    /// Options and watch events are part of every group and version.
     #[must_use]
     pub fn type_of(&self, api_version: &str, kind: &str) -> Option<&Type> {
-        self.by_kind.get(&(api_version, kind)).map(|id| self.get(*id))
+        let everywhere = kind.ends_with("Options") || kind == "WatchEvent";
+        let id = self
+            .by_kind
+            .get(&(api_version, kind))
+            .or_else(|| self.by_kind.get(&("meta.k8s.io/v1", kind)).filter(|_| everywhere));
+        id.map(|id| self.get(*id))
     }
 
     /// Every kind: apiVersion, kind and type.
@@ -197,6 +206,25 @@ impl Type {
     #[must_use]
     pub fn position(&self, name: &str) -> Option<usize> {
         self.index.get(name).copied()
+    }
+
+    /// Looks a field up by its place in protobuf.
+    #[must_use]
+    pub fn field_by_number(&self, number: Number) -> Option<&Field> {
+        self.numbers.get(&number).map(|i| &self.fields[*i])
+    }
+
+    /// Whether protobuf field `outer` is a message whose fields JSON writes inline.
+    #[must_use]
+    pub fn has_nested(&self, outer: u32) -> bool {
+        self.fields
+            .iter()
+            .any(|field| matches!(field.number, Number::Nested(o, _) if o == outer))
+    }
+
+    /// Fields by ascending number, those of a nested message together.
+    pub fn by_number(&self) -> impl Iterator<Item = &Field> {
+        self.wire_order.iter().map(|i| &self.fields[*i])
     }
 
     /// Name as decoding errors write it, as `v1.PodSpec`.

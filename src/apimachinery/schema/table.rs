@@ -36,7 +36,21 @@ impl Builder {
     }
 
     /// The schema of everything read.
-    pub(super) fn finish(self) -> Schema {
+    pub(super) fn finish(mut self) -> Schema {
+        for ty in &mut self.types {
+            ty.numbers = ty
+                .fields
+                .iter()
+                .enumerate()
+                .map(|(at, field)| (field.number, at))
+                .collect();
+            ty.wire_order = (0..ty.fields.len()).collect();
+            ty.wire_order.sort_by_key(|at| match ty.fields[*at].number {
+                Number::Absent => (0, 0),
+                Number::Direct(number) => (number, 0),
+                Number::Nested(outer, number) => (outer, number),
+            });
+        }
         let kinds: Vec<_> = self
             .kinds
             .iter()
@@ -66,6 +80,8 @@ impl Builder {
             atomic: false,
             fields: Vec::new(),
             index: HashMap::new(),
+            numbers: HashMap::new(),
+            wire_order: Vec::new(),
         });
         self.by_name.insert(name, id);
         id
