@@ -31,7 +31,7 @@ pub struct Column {
     pub name: &'static str,
     /// OpenAPI type: `string`, `integer`, `date`…
     pub kind: &'static str,
-    /// OpenAPI format: `name` for the first column, else empty.
+    /// OpenAPI format: `name` for the column that names the object, else empty.
     pub format: &'static str,
     /// One sentence for tools.
     pub description: &'static str,
@@ -39,11 +39,88 @@ pub struct Column {
     pub priority: i32,
 }
 
+impl Column {
+    const fn new(name: &'static str, kind: &'static str, description: &'static str) -> Self {
+        Self {
+            name,
+            kind,
+            format: "",
+            description,
+            priority: 0,
+        }
+    }
+
+    /// The column that names the object.
+    #[must_use]
+    pub const fn object_name() -> Self {
+        Self {
+            format: "name",
+            ..Self::new("Name", "string", "Name of the object, unique in its namespace.")
+        }
+    }
+
+    /// The time since the object was created.
+    #[must_use]
+    pub const fn age() -> Self {
+        Self::new("Age", "string", "Time since the object was created.")
+    }
+
+    /// A column of text.
+    #[must_use]
+    pub const fn text(name: &'static str, description: &'static str) -> Self {
+        Self::new(name, "string", description)
+    }
+
+    /// A column of whole numbers.
+    #[must_use]
+    pub const fn integer(name: &'static str, description: &'static str) -> Self {
+        Self::new(name, "integer", description)
+    }
+
+    /// A column of truth values.
+    #[must_use]
+    pub const fn boolean(name: &'static str, description: &'static str) -> Self {
+        Self::new(name, "boolean", description)
+    }
+
+    /// A column of points in time.
+    #[must_use]
+    pub const fn date(name: &'static str, description: &'static str) -> Self {
+        Self::new(name, "date", description)
+    }
+
+    /// The same column, shown with `-o wide` only.
+    #[must_use]
+    pub const fn wide(self) -> Self {
+        Self { priority: 1, ..self }
+    }
+}
+
+/// How a kind that is stored under another group or version gets there and back.
+///
+/// The server decodes and defaults in the requested version (the [`Strategy::default`] of the kind that has this
+/// conversion), converts with [`Conversion::to_storage`], and from there on uses the strategy, the columns and the
+/// rows of the storage kind. Answers are converted back with [`Conversion::from_storage`].
+pub struct Conversion {
+    /// Group it is stored under.
+    pub group: &'static str,
+    /// Version it is stored as.
+    pub version: &'static str,
+    /// Rewrites an object of the served version, with `apiVersion`, to the stored one.
+    pub to_storage: fn(&mut Object),
+    /// Rewrites a stored object, with `apiVersion`, to the served version.
+    pub from_storage: fn(&mut Object),
+    /// Further errors of a new object in storage form that only this version has.
+    pub validate: fn(&Object) -> ErrorList,
+    /// Text of the `Warning` header of every request to this version; `None` for versions that are not deprecated.
+    pub deprecation: Option<&'static str>,
+}
+
 /// A served kind.
 pub struct KindDef {
     /// API group; empty for the core group.
     pub group: &'static str,
-    /// Version it is stored and served in.
+    /// Version it is served in, and stored in unless [`KindDef::conversion`] says otherwise.
     pub version: &'static str,
     /// Kind, as `Deployment`.
     pub kind: &'static str,
@@ -67,14 +144,107 @@ pub struct KindDef {
     pub type_name: &'static str,
     /// Whether PUT may create an object that does not exist.
     pub create_on_update: bool,
-    /// Whether an update without a resourceVersion is refused (Lease).
+    /// Whether an update without a resourceVersion is refused (Lease, PodDisruptionBudget).
     pub requires_resource_version: bool,
+    /// Whether a DELETE that names no propagation policy orphans dependents (Job, ReplicationController).
+    pub orphans_by_default: bool,
     /// Fields beyond metadata.name and metadata.namespace that field selectors may use.
     pub selectable_fields: &'static [&'static str],
     /// Columns of the table.
     pub columns: &'static [Column],
+    /// How it is stored under another version; `None` if it is stored as it is served.
+    pub conversion: Option<&'static Conversion>,
     /// Behaviour.
     pub strategy: &'static dyn Strategy,
+}
+
+/// Every verb a stored kind has, in discovery order.
+pub const ALL_VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+
+/// Served by both API servers.
+pub const EVERYWHERE: &[Profile] = &[Profile::Federation, Profile::Member];
+
+/// Served by members only.
+pub const MEMBER: &[Profile] = &[Profile::Member];
+
+impl KindDef {
+    /// A namespaced kind served everywhere with every verb, to be completed with struct update syntax.
+    pub const NAMESPACED: Self = Self {
+        group: "",
+        version: "v1",
+        kind: "",
+        resource: "",
+        singular: "",
+        short_names: &[],
+        categories: &[],
+        namespaced: true,
+        verbs: ALL_VERBS,
+        subresources: &[],
+        profiles: EVERYWHERE,
+        type_name: "",
+        create_on_update: false,
+        requires_resource_version: false,
+        orphans_by_default: false,
+        selectable_fields: &[],
+        columns: &[Column::object_name(), Column::age()],
+        conversion: None,
+        strategy: &Plain,
+    };
+
+    /// The same at cluster scope.
+    pub const CLUSTER_SCOPED: Self = Self {
+        namespaced: false,
+        ..Self::NAMESPACED
+    };
+
+    /// `v1`, `apps/v1`: what objects of this kind carry as `apiVersion`.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// Whether the kind has this subresource.
+    #[must_use]
+    pub fn has(&self, subresource: Subresource) -> bool {
+        self.subresources.contains(&subresource)
+    }
+}
+
+/// A kind without any behaviour of its own: stored as it came, shown by name and age.
+pub(crate) struct Plain;
+
+impl Strategy for Plain {
+    fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<serde_json::Value> {
+        vec![crate::printers::name(object), crate::printers::age(object, now)]
+    }
+}
+
+/// Columns of kinds that kube-apiserver has no table of its own for.
+pub(crate) const CREATED_AT: &[Column] = &[
+    Column::object_name(),
+    Column::date("Created At", "When the object was created."),
+];
+
+/// A kind without any behaviour of its own, shown by name and time of creation.
+pub(crate) struct CreatedAt;
+
+impl Strategy for CreatedAt {
+    fn row(&self, object: &Object, _now: jiff::Timestamp) -> Vec<serde_json::Value> {
+        crate::printers::created_at(object)
+    }
 }
 
 /// The behaviour of a kind. All functions are pure; names and order are those of kube-apiserver's registry
@@ -99,7 +269,9 @@ pub trait Strategy: Send + Sync {
         self.validate(object)
     }
     /// Keeps everything but the status on an update of `/status`.
-    fn prepare_for_status_update(&self, _object: &mut Object, _old: &Object) {}
+    fn prepare_for_status_update(&self, object: &mut Object, old: &Object) {
+        crate::strategy::keep_all_but_status(object, old);
+    }
     /// Errors of a changed status.
     fn validate_status_update(&self, _object: &Object, _old: &Object) -> ErrorList {
         ErrorList::new()
@@ -112,6 +284,14 @@ pub trait Strategy: Send + Sync {
     fn selectable_values(&self, _object: &Object) -> Vec<String> {
         Vec::new()
     }
+    /// Seconds a deleted object lives on before it is removed, given what the client asked for; `None` removes at once.
+    fn grace_period(&self, _object: &Object, _requested: Option<i64>) -> Option<i64> {
+        None
+    }
     /// Cells of the table, one per column.
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<serde_json::Value>;
+    /// Conditions of the table row (`Completed` for pods that ended), as JSON.
+    fn row_conditions(&self, _object: &Object) -> Vec<serde_json::Value> {
+        Vec::new()
+    }
 }

@@ -4,7 +4,11 @@
 //! subresources, defaulting, validation, what a status may change, and the columns of its table.
 //! A kind is added in one place: its module under [`kinds`].
 
+mod json;
 pub mod kind;
+pub mod kinds;
+mod printers;
+mod strategy;
 pub mod well_known;
 
-pub use kind::{Column, KindDef, Profile, Strategy, Subresource};
+pub use kind::{Column, Conversion, KindDef, Profile, Strategy, Subresource};

@@ -1,0 +1,60 @@
+//! ReplicaSet.
+
+use apimachinery::Object;
+use serde_json::Value;
+
+use crate::{
+    json::int,
+    kind::{Column, KindDef, Strategy, Subresource},
+    printers,
+};
+
+/// ReplicaSet in `apps/v1`.
+pub const DEF: KindDef = KindDef {
+    group: "apps",
+    kind: "ReplicaSet",
+    resource: "replicasets",
+    singular: "replicaset",
+    short_names: &["rs"],
+    categories: &["all"],
+    subresources: &[Subresource::Scale, Subresource::Status],
+    type_name: "io.k8s.api.apps.v1.ReplicaSet",
+    selectable_fields: &["status.replicas"],
+    columns: COLUMNS,
+    strategy: &ReplicaSet,
+    ..KindDef::NAMESPACED
+};
+
+pub(crate) const COLUMNS: &[Column] = &[
+    Column::object_name(),
+    Column::integer("Desired", "Pods wanted."),
+    Column::integer("Current", "Pods there are."),
+    Column::integer("Ready", "Pods that are ready."),
+    Column::age(),
+    Column::text("Containers", "Names of the containers.").wide(),
+    Column::text("Images", "Images of the containers.").wide(),
+    Column::text("Selector", "Selector of its pods.").wide(),
+];
+
+struct ReplicaSet;
+
+impl Strategy for ReplicaSet {
+    fn selectable_values(&self, object: &Object) -> Vec<String> {
+        vec![int(&object["status"]["replicas"]).to_string()]
+    }
+
+    fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
+        let (spec, status) = (&object["spec"], &object["status"]);
+        let [names, images] = printers::container_cells(&spec["template"]);
+        vec![
+            printers::name(object),
+            int(&spec["replicas"]).into(),
+            int(&status["replicas"]).into(),
+            int(&status["readyReplicas"]).into(),
+            printers::age(object, now),
+            names,
+            images,
+            printers::format_label_selector(&spec["selector"]).into(),
+        ]
+    }
+}

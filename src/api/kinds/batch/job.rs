@@ -1,0 +1,125 @@
+//! Job.
+
+use apimachinery::Object;
+use serde_json::Value;
+
+use crate::{
+    json::{absent, int, items, text},
+    kind::{Column, KindDef, Strategy, Subresource},
+    printers,
+};
+
+/// Job in `batch/v1`.
+pub const DEF: KindDef = KindDef {
+    group: "batch",
+    kind: "Job",
+    resource: "jobs",
+    singular: "job",
+    categories: &["all"],
+    subresources: &[Subresource::Status],
+    type_name: "io.k8s.api.batch.v1.Job",
+    orphans_by_default: true,
+    selectable_fields: &["status.successful"],
+    columns: &[
+        Column::object_name(),
+        Column::text("Status", "Running, or how it ended."),
+        Column::text("Completions", "Completions reached and wanted."),
+        Column::text("Duration", "Time it runs or ran."),
+        Column::age(),
+        Column::text("Containers", "Names of the containers.").wide(),
+        Column::text("Images", "Images of the containers.").wide(),
+        Column::text("Selector", "Selector of its pods.").wide(),
+    ],
+    strategy: &Job,
+    ..KindDef::NAMESPACED
+};
+
+struct Job;
+
+impl Strategy for Job {
+    fn selectable_values(&self, object: &Object) -> Vec<String> {
+        vec![int(&object["status"]["succeeded"]).to_string()]
+    }
+
+    fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
+        let spec = &object["spec"];
+        let [names, images] = printers::container_cells(&spec["template"]);
+        vec![
+            printers::name(object),
+            status(object).into(),
+            completions(object).into(),
+            duration(object, now).into(),
+            printers::age(object, now),
+            names,
+            images,
+            printers::format_label_selector(&spec["selector"]).into(),
+        ]
+    }
+}
+
+/// Whether the first condition of this type is true.
+pub(crate) fn has_condition(job: &Object, kind: &str) -> bool {
+    let conditions = items(&job["status"]["conditions"]);
+    conditions
+        .iter()
+        .find(|c| c["type"] == kind)
+        .is_some_and(|c| c["status"] == "True")
+}
+
+fn status(job: &Object) -> &'static str {
+    match () {
+        () if has_condition(job, "Complete") => "Complete",
+        () if has_condition(job, "Failed") => "Failed",
+        () if !absent(&job["metadata"]["deletionTimestamp"]) => "Terminating",
+        () if has_condition(job, "Suspended") => "Suspended",
+        () if has_condition(job, "FailureTarget") => "FailureTarget",
+        () if has_condition(job, "SuccessCriteriaMet") => "SuccessCriteriaMet",
+        () => "Running",
+    }
+}
+
+fn completions(job: &Object) -> String {
+    let succeeded = int(&job["status"]["succeeded"]);
+    match (job["spec"]["completions"].as_i64(), int(&job["spec"]["parallelism"])) {
+        (Some(wanted), _) => format!("{succeeded}/{wanted}"),
+        (None, parallelism) if parallelism > 1 => format!("{succeeded}/1 of {parallelism}"),
+        (None, _) => format!("{succeeded}/1"),
+    }
+}
+
+fn duration(job: &Object, now: jiff::Timestamp) -> String {
+    let status = &job["status"];
+    match (
+        printers::time(&status["startTime"]),
+        printers::time(&status["completionTime"]),
+    ) {
+        (Some(start), end) => printers::human_duration(printers::seconds_between(start, end.unwrap_or(now))),
+        (None, _) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rows_tell_progress_and_duration() {
+        let now = "2026-01-01T00:10:00Z".parse().unwrap();
+        let job = |spec: Value, status: Value| {
+            let row = Job.row(&json!({"metadata": {"name": "j"}, "spec": spec, "status": status}), now);
+            row[1..4].iter().map(|c| text(c).to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            job(
+                json!({"completions": 3}),
+                json!({"succeeded": 1, "startTime": "2026-01-01T00:09:00Z"})
+            ),
+            ["Running", "1/3", "60s"]
+        );
+        assert_eq!(job(json!({"parallelism": 4}), json!({})), ["Running", "0/1 of 4", ""]);
+        let done = json!({"succeeded": 1, "startTime": "2026-01-01T00:00:00Z", "completionTime": "2026-01-01T00:05:00Z",
+            "conditions": [{"type": "Complete", "status": "True"}]});
+        assert_eq!(job(json!({"parallelism": 1}), done), ["Complete", "1/1", "5m"]);
+    }
+}

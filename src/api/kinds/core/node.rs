@@ -1,0 +1,102 @@
+//! Node.
+
+use apimachinery::Object;
+use serde_json::Value;
+
+use crate::{
+    json::{entries, flag, items, text},
+    kind::{Column, KindDef, MEMBER, Strategy, Subresource},
+    printers,
+};
+
+/// Node in `v1`.
+pub const DEF: KindDef = KindDef {
+    kind: "Node",
+    resource: "nodes",
+    singular: "node",
+    short_names: &["no"],
+    subresources: &[Subresource::Other("proxy"), Subresource::Status],
+    profiles: MEMBER,
+    type_name: "io.k8s.api.core.v1.Node",
+    selectable_fields: &["spec.unschedulable"],
+    columns: &[
+        Column::object_name(),
+        Column::text("Status", "Whether the node is ready and takes new pods."),
+        Column::text("Roles", "Roles of the node."),
+        Column::age(),
+        Column::text("Version", "Version of its kubelet."),
+        Column::text("Internal-IP", "First internal address.").wide(),
+        Column::text("External-IP", "First external address.").wide(),
+        Column::text("OS-Image", "Operating system.").wide(),
+        Column::text("Kernel-Version", "Kernel.").wide(),
+        Column::text("Container-Runtime", "Container runtime and its version.").wide(),
+    ],
+    strategy: &Node,
+    ..KindDef::CLUSTER_SCOPED
+};
+
+struct Node;
+
+impl Strategy for Node {
+    fn selectable_values(&self, object: &Object) -> Vec<String> {
+        vec![flag(&object["spec"]["unschedulable"]).to_string()]
+    }
+
+    fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
+        let info = &object["status"]["nodeInfo"];
+        let mut kernel = printers::or(text(&info["kernelVersion"]), "<unknown>").to_owned();
+        if !text(&info["architecture"]).is_empty() {
+            kernel = format!("{kernel} ({})", text(&info["architecture"]));
+        }
+        vec![
+            printers::name(object),
+            status(object).into(),
+            roles(object).into(),
+            printers::age(object, now),
+            text(&info["kubeletVersion"]).into(),
+            address(object, "InternalIP").into(),
+            address(object, "ExternalIP").into(),
+            printers::or(text(&info["osImage"]), "<unknown>").into(),
+            kernel.into(),
+            printers::or(text(&info["containerRuntimeVersion"]), "<unknown>").into(),
+        ]
+    }
+}
+
+fn status(node: &Object) -> String {
+    let ready = items(&node["status"]["conditions"])
+        .iter()
+        .rfind(|c| c["type"] == "Ready");
+    let mut status = match ready {
+        Some(condition) if condition["status"] == "True" => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    }
+    .to_owned();
+    if flag(&node["spec"]["unschedulable"]) {
+        status.push_str(",SchedulingDisabled");
+    }
+    status
+}
+
+fn roles(node: &Object) -> String {
+    let mut roles: Vec<&str> = entries(&node["metadata"]["labels"])
+        .filter_map(|(key, value)| match key.strip_prefix("node-role.kubernetes.io/") {
+            Some(role) => Some(role),
+            None => (key == "kubernetes.io/role").then(|| text(value)),
+        })
+        .filter(|role| !role.is_empty())
+        .collect();
+    roles.sort_unstable();
+    roles.dedup();
+    if roles.is_empty() {
+        "<none>".to_owned()
+    } else {
+        roles.join(",")
+    }
+}
+
+fn address<'a>(node: &'a Object, kind: &str) -> &'a str {
+    let found = items(&node["status"]["addresses"]).iter().find(|a| a["type"] == kind);
+    found.map_or("<none>", |a| text(&a["address"]))
+}

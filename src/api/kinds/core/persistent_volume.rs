@@ -1,0 +1,100 @@
+//! PersistentVolume.
+
+use apimachinery::Object;
+use serde_json::Value;
+
+use crate::{
+    json::{absent, items, text},
+    kind::{Column, KindDef, MEMBER, Strategy, Subresource},
+    printers,
+};
+
+/// PersistentVolume in `v1`.
+pub const DEF: KindDef = KindDef {
+    kind: "PersistentVolume",
+    resource: "persistentvolumes",
+    singular: "persistentvolume",
+    short_names: &["pv"],
+    subresources: &[Subresource::Status],
+    profiles: MEMBER,
+    type_name: "io.k8s.api.core.v1.PersistentVolume",
+    columns: &[
+        Column::object_name(),
+        Column::text("Capacity", "Size of the volume."),
+        Column::text("Access Modes", "Ways it can be mounted."),
+        Column::text("Reclaim Policy", "What happens to it when its claim goes."),
+        Column::text("Status", "Phase of the volume."),
+        Column::text("Claim", "The claim it is bound to."),
+        Column::text("StorageClass", "Its storage class."),
+        Column::text("VolumeAttributesClass", "Its volume attributes class."),
+        Column::text("Reason", "Why it is in its phase."),
+        Column::age(),
+        Column::text("VolumeMode", "File system or block device.").wide(),
+    ],
+    strategy: &PersistentVolume,
+    ..KindDef::CLUSTER_SCOPED
+};
+
+struct PersistentVolume;
+
+impl Strategy for PersistentVolume {
+    fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
+        let spec = &object["spec"];
+        let claim = match &spec["claimRef"] {
+            Value::Null => String::new(),
+            claim => format!("{}/{}", text(&claim["namespace"]), text(&claim["name"])),
+        };
+        vec![
+            printers::name(object),
+            printers::or(&printers::scalar(&spec["capacity"]["storage"]), "0").into(),
+            access_modes(&spec["accessModes"]).into(),
+            text(&spec["persistentVolumeReclaimPolicy"]).into(),
+            phase(object).into(),
+            claim.into(),
+            class(object).into(),
+            unset_or(&spec["volumeAttributesClassName"]).into(),
+            text(&object["status"]["reason"]).into(),
+            printers::age(object, now),
+            unset_or(&spec["volumeMode"]).into(),
+        ]
+    }
+}
+
+/// The phase, or that the object is being deleted.
+pub(crate) fn phase(object: &Object) -> &str {
+    if absent(&object["metadata"]["deletionTimestamp"]) {
+        text(&object["status"]["phase"])
+    } else {
+        "Terminating"
+    }
+}
+
+/// The storage class: the old annotation wins over the field.
+pub(crate) fn class(object: &Object) -> &str {
+    match object["metadata"]["annotations"].get("volume.beta.kubernetes.io/storage-class") {
+        Some(class) => text(class),
+        None => text(&object["spec"]["storageClassName"]),
+    }
+}
+
+/// Access modes in their short forms, each once, in kube's order.
+pub(crate) fn access_modes(modes: &Value) -> String {
+    const SHORT: [(&str, &str); 4] = [
+        ("ReadWriteOnce", "RWO"),
+        ("ReadOnlyMany", "ROX"),
+        ("ReadWriteMany", "RWX"),
+        ("ReadWriteOncePod", "RWOP"),
+    ];
+    let has = |mode: &str| items(modes).iter().any(|m| m == mode);
+    SHORT
+        .iter()
+        .filter(|(mode, _)| has(mode))
+        .map(|(_, short)| *short)
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// The text of a pointer field, `<unset>` if nil.
+pub(crate) fn unset_or(value: &Value) -> &str {
+    value.as_str().unwrap_or("<unset>")
+}

@@ -1,0 +1,36 @@
+//! PodTemplate: stored as it is, used by nobody but users.
+
+use apimachinery::Object;
+use serde_json::Value;
+
+use crate::{
+    kind::{Column, KindDef, MEMBER, Strategy},
+    printers,
+};
+
+/// PodTemplate in `v1`.
+pub const DEF: KindDef = KindDef {
+    kind: "PodTemplate",
+    resource: "podtemplates",
+    singular: "podtemplate",
+    profiles: MEMBER,
+    type_name: "io.k8s.api.core.v1.PodTemplate",
+    columns: &[
+        Column::object_name(),
+        Column::text("Containers", "Names of the containers."),
+        Column::text("Images", "Images of the containers."),
+        Column::text("Pod Labels", "Labels of the template."),
+    ],
+    strategy: &PodTemplate,
+    ..KindDef::NAMESPACED
+};
+
+struct PodTemplate;
+
+impl Strategy for PodTemplate {
+    fn row(&self, object: &Object, _now: jiff::Timestamp) -> Vec<Value> {
+        let [names, images] = printers::container_cells(&object["template"]);
+        let labels = printers::format_labels(&object["template"]["metadata"]["labels"]);
+        vec![printers::name(object), names, images, labels.into()]
+    }
+}

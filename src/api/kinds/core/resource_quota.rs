@@ -1,0 +1,59 @@
+//! ResourceQuota: stored, not enforced.
+
+use apimachinery::Object;
+use serde_json::Value;
+
+use crate::{
+    json::entries,
+    kind::{Column, KindDef, MEMBER, Strategy, Subresource},
+    printers,
+};
+
+/// ResourceQuota in `v1`.
+pub const DEF: KindDef = KindDef {
+    kind: "ResourceQuota",
+    resource: "resourcequotas",
+    singular: "resourcequota",
+    short_names: &["quota"],
+    subresources: &[Subresource::Status],
+    profiles: MEMBER,
+    type_name: "io.k8s.api.core.v1.ResourceQuota",
+    columns: &[
+        Column::object_name(),
+        Column::text("Request", "Used and allowed amounts, limits apart."),
+        Column::text("Limit", "Used and allowed limits."),
+        Column::age(),
+    ],
+    strategy: &ResourceQuota,
+    ..KindDef::NAMESPACED
+};
+
+struct ResourceQuota;
+
+impl Strategy for ResourceQuota {
+    fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
+        let status = &object["status"];
+        let mut names: Vec<&String> = entries(&status["hard"]).map(|(name, _)| name).collect();
+        names.sort_unstable();
+        let column = |limits: bool| {
+            let cells = names
+                .iter()
+                .filter(|name| name.starts_with("limits.") == limits)
+                .map(|name| {
+                    let used = printers::scalar(&status["used"][name.as_str()]);
+                    format!(
+                        "{name}: {}/{}",
+                        printers::or(&used, "0"),
+                        printers::scalar(&status["hard"][name.as_str()])
+                    )
+                });
+            cells.collect::<Vec<_>>().join(", ")
+        };
+        vec![
+            printers::name(object),
+            column(false).into(),
+            column(true).into(),
+            printers::age(object, now),
+        ]
+    }
+}

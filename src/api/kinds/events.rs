@@ -1,0 +1,89 @@
+//! Event in `events.k8s.io/v1`: the newer names for the objects that are stored as core events.
+
+use apimachinery::{Object, field::ErrorList};
+use serde_json::Value;
+
+use crate::{
+    json::rename,
+    kind::{Conversion, KindDef, Strategy},
+    kinds::core::event,
+};
+
+/// Event in `events.k8s.io/v1`, converted.
+pub const DEF: KindDef = KindDef {
+    group: "events.k8s.io",
+    kind: "Event",
+    resource: "events",
+    singular: "event",
+    short_names: &["ev"],
+    type_name: "io.k8s.api.events.v1.Event",
+    create_on_update: true,
+    selectable_fields: event::SELECTABLE,
+    columns: event::COLUMNS,
+    conversion: Some(&Conversion {
+        group: "",
+        version: "v1",
+        to_storage,
+        from_storage,
+        validate: |_| ErrorList::new(),
+        deprecation: None,
+    }),
+    strategy: &Event,
+    ..KindDef::NAMESPACED
+};
+
+const NAMES: [(&str, &str); 8] = [
+    ("regarding", "involvedObject"),
+    ("note", "message"),
+    ("reportingController", "reportingComponent"),
+    ("deprecatedSource", "source"),
+    ("deprecatedFirstTimestamp", "firstTimestamp"),
+    ("deprecatedLastTimestamp", "lastTimestamp"),
+    ("deprecatedCount", "count"),
+    ("reportingInstance", "reportingInstance"),
+];
+
+fn to_storage(object: &mut Object) {
+    object["apiVersion"] = "v1".into();
+    for (new, core) in NAMES {
+        rename(object, new, core);
+    }
+}
+
+fn from_storage(object: &mut Object) {
+    object["apiVersion"] = "events.k8s.io/v1".into();
+    for (new, core) in NAMES {
+        rename(object, core, new);
+    }
+}
+
+struct Event;
+
+impl Strategy for Event {
+    fn selectable_values(&self, object: &Object) -> Vec<String> {
+        event::DEF.strategy.selectable_values(object)
+    }
+
+    fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
+        event::DEF.strategy.row(object, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_change_both_ways() {
+        let new = json!({"apiVersion": "events.k8s.io/v1", "regarding": {"name": "p"}, "note": "n", "reportingController": "c"});
+        let mut object = new.clone();
+        to_storage(&mut object);
+        assert_eq!(
+            object,
+            json!({"apiVersion": "v1", "involvedObject": {"name": "p"}, "message": "n", "reportingComponent": "c"})
+        );
+        from_storage(&mut object);
+        assert_eq!(object, new);
+    }
+}

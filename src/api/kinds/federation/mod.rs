@@ -1,0 +1,77 @@
+//! `federation/v1beta1`: Cluster.
+
+use apimachinery::Object;
+use serde_json::Value;
+
+use crate::{
+    json::{int, items, text},
+    kind::{Column, KindDef, Profile, Strategy, Subresource},
+    printers,
+};
+
+/// Cluster in `federation/v1beta1`.
+pub const DEF: KindDef = KindDef {
+    group: "federation",
+    version: "v1beta1",
+    kind: "Cluster",
+    resource: "clusters",
+    singular: "cluster",
+    subresources: &[Subresource::Status],
+    profiles: &[Profile::Federation],
+    type_name: "io.k8s.federation.v1beta1.Cluster",
+    columns: &[
+        Column::object_name(),
+        Column::text("Status", "Ready, NotReady, Offline or Unknown."),
+        Column::text("Region", "Region of its nodes."),
+        Column::text("Zones", "Zones of its nodes."),
+        Column::text("Version", "Version of its API server."),
+        Column::age(),
+        Column::text("Server", "Address of its API server.").wide(),
+        Column::integer("Nodes", "Number of its nodes.").wide(),
+    ],
+    strategy: &Cluster,
+    ..KindDef::CLUSTER_SCOPED
+};
+
+struct Cluster;
+
+impl Strategy for Cluster {
+    fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
+        let (spec, status) = (&object["spec"], &object["status"]);
+        let first = |a: &Value, b: &Value| printers::or(text(a), text(b)).to_owned();
+        let zones = if items(&status["zones"]).is_empty() {
+            &spec["zones"]
+        } else {
+            &status["zones"]
+        };
+        vec![
+            printers::name(object),
+            state(object).into(),
+            first(&status["region"], &spec["region"]).into(),
+            items(zones).iter().map(text).collect::<Vec<_>>().join(",").into(),
+            first(&status["version"]["gitVersion"], &status["version"]).into(),
+            printers::age(object, now),
+            items(&spec["serverAddressByClientCIDRs"])
+                .first()
+                .map_or("", |s| text(&s["serverAddress"]))
+                .into(),
+            int(&status["nodes"]).into(),
+        ]
+    }
+}
+
+/// What the conditions of a cluster come to.
+fn state(cluster: &Object) -> &'static str {
+    let condition = |kind: &str| {
+        let found = items(&cluster["status"]["conditions"])
+            .iter()
+            .find(|c| c["type"] == kind);
+        found.map_or("", |c| text(&c["status"]))
+    };
+    match (condition("Offline"), condition("Ready")) {
+        ("True", _) => "Offline",
+        (_, "True") => "Ready",
+        (_, "False") => "NotReady",
+        _ => "Unknown",
+    }
+}

@@ -1,0 +1,68 @@
+//! Ingress.
+
+use apimachinery::Object;
+use serde_json::Value;
+
+use crate::{
+    json::{items, text},
+    kind::{Column, KindDef, Strategy, Subresource},
+    printers,
+};
+
+/// Ingress in `networking.k8s.io/v1`.
+pub const DEF: KindDef = KindDef {
+    group: "networking.k8s.io",
+    kind: "Ingress",
+    resource: "ingresses",
+    singular: "ingress",
+    short_names: &["ing"],
+    subresources: &[Subresource::Status],
+    type_name: "io.k8s.api.networking.v1.Ingress",
+    columns: &[
+        Column::object_name(),
+        Column::text("Class", "Its ingress class."),
+        Column::text("Hosts", "Hosts it serves, the first three."),
+        Column::text("Address", "Where it is reached."),
+        Column::text("Ports", "Ports it is reached at."),
+        Column::age(),
+    ],
+    strategy: &Ingress,
+    ..KindDef::NAMESPACED
+};
+
+struct Ingress;
+
+impl Strategy for Ingress {
+    fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
+        let spec = &object["spec"];
+        vec![
+            printers::name(object),
+            spec["ingressClassName"].as_str().unwrap_or("<none>").into(),
+            hosts(items(&spec["rules"])).into(),
+            printers::load_balancer_addresses(&object["status"]).into(),
+            if items(&spec["tls"]).is_empty() {
+                "80"
+            } else {
+                "80, 443"
+            }
+            .into(),
+            printers::age(object, now),
+        ]
+    }
+}
+
+fn hosts(rules: &[Value]) -> String {
+    let mut shown = Vec::new();
+    let mut more = false;
+    for rule in rules {
+        more |= shown.len() == 3;
+        if !more && !text(&rule["host"]).is_empty() {
+            shown.push(text(&rule["host"]));
+        }
+    }
+    match shown.join(",") {
+        none if none.is_empty() => "*".to_owned(),
+        list if more => format!("{list} + {} more...", rules.len() - 3),
+        list => list,
+    }
+}

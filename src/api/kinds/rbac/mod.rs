@@ -1,0 +1,107 @@
+//! `rbac.authorization.k8s.io/v1`: roles and their bindings.
+
+use apimachinery::Object;
+use serde_json::Value;
+
+use crate::{
+    json::{items, text},
+    kind::{CREATED_AT, Column, KindDef, Strategy},
+    printers,
+};
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+
+/// ClusterRole in `rbac.authorization.k8s.io/v1`.
+pub const CLUSTER_ROLE: KindDef = KindDef {
+    group: GROUP,
+    kind: "ClusterRole",
+    resource: "clusterroles",
+    singular: "clusterrole",
+    type_name: "io.k8s.api.rbac.v1.ClusterRole",
+    create_on_update: true,
+    columns: CREATED_AT,
+    strategy: &Role,
+    ..KindDef::CLUSTER_SCOPED
+};
+
+/// Role in `rbac.authorization.k8s.io/v1`.
+pub const ROLE: KindDef = KindDef {
+    group: GROUP,
+    kind: "Role",
+    resource: "roles",
+    singular: "role",
+    type_name: "io.k8s.api.rbac.v1.Role",
+    create_on_update: true,
+    columns: CREATED_AT,
+    strategy: &Role,
+    ..KindDef::NAMESPACED
+};
+
+/// ClusterRoleBinding in `rbac.authorization.k8s.io/v1`.
+pub const CLUSTER_ROLE_BINDING: KindDef = KindDef {
+    group: GROUP,
+    kind: "ClusterRoleBinding",
+    resource: "clusterrolebindings",
+    singular: "clusterrolebinding",
+    type_name: "io.k8s.api.rbac.v1.ClusterRoleBinding",
+    create_on_update: true,
+    columns: BINDING_COLUMNS,
+    strategy: &Binding,
+    ..KindDef::CLUSTER_SCOPED
+};
+
+/// RoleBinding in `rbac.authorization.k8s.io/v1`.
+pub const ROLE_BINDING: KindDef = KindDef {
+    group: GROUP,
+    kind: "RoleBinding",
+    resource: "rolebindings",
+    singular: "rolebinding",
+    type_name: "io.k8s.api.rbac.v1.RoleBinding",
+    create_on_update: true,
+    columns: BINDING_COLUMNS,
+    strategy: &Binding,
+    ..KindDef::NAMESPACED
+};
+
+const BINDING_COLUMNS: &[Column] = &[
+    Column::object_name(),
+    Column::text("Role", "The role that is given."),
+    Column::age(),
+    Column::text("Users", "Users it is given to.").wide(),
+    Column::text("Groups", "Groups it is given to.").wide(),
+    Column::text("ServiceAccounts", "ServiceAccounts it is given to.").wide(),
+];
+
+struct Role;
+
+impl Strategy for Role {
+    fn row(&self, object: &Object, _now: jiff::Timestamp) -> Vec<Value> {
+        printers::created_at(object)
+    }
+}
+
+struct Binding;
+
+impl Strategy for Binding {
+    fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
+        let role = &object["roleRef"];
+        let subjects = |kind: &str| {
+            let matching = items(&object["subjects"]).iter().filter(|s| s["kind"] == kind);
+            let shown = matching.map(|s| match text(&s["namespace"]) {
+                namespace if kind == "ServiceAccount" && !namespace.is_empty() => {
+                    format!("{namespace}/{}", text(&s["name"]))
+                }
+                _ => text(&s["name"]).to_owned(),
+            });
+            Value::from(shown.collect::<Vec<_>>().join(", "))
+        };
+        vec![
+            printers::name(object),
+            format!("{}/{}", text(&role["kind"]), text(&role["name"])).into(),
+            printers::age(object, now),
+            subjects("User"),
+            subjects("Group"),
+            subjects("ServiceAccount"),
+        ]
+    }
+}

@@ -1,0 +1,58 @@
+//! StorageClass in `storage.k8s.io/v1`.
+
+use apimachinery::Object;
+use serde_json::Value;
+
+use crate::{
+    json::{flag, text},
+    kind::{Column, KindDef, MEMBER, Strategy},
+    printers,
+};
+
+/// StorageClass in `storage.k8s.io/v1`.
+pub const DEF: KindDef = KindDef {
+    group: "storage.k8s.io",
+    kind: "StorageClass",
+    resource: "storageclasses",
+    singular: "storageclass",
+    short_names: &["sc"],
+    profiles: MEMBER,
+    type_name: "io.k8s.api.storage.v1.StorageClass",
+    columns: &[
+        Column::object_name(),
+        Column::text("Provisioner", "Who makes volumes of this class."),
+        Column::text("ReclaimPolicy", "What happens to a volume when its claim goes."),
+        Column::text("VolumeBindingMode", "When volumes are made and bound."),
+        Column::text("AllowVolumeExpansion", "Whether volumes may grow."),
+        Column::age(),
+    ],
+    strategy: &StorageClass,
+    ..KindDef::CLUSTER_SCOPED
+};
+
+const DEFAULT_CLASS: [&str; 2] = [
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+];
+
+struct StorageClass;
+
+impl Strategy for StorageClass {
+    fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
+        let mut name = text(&object["metadata"]["name"]).to_owned();
+        if DEFAULT_CLASS
+            .iter()
+            .any(|key| object["metadata"]["annotations"][key] == "true")
+        {
+            name.push_str(" (default)");
+        }
+        vec![
+            name.into(),
+            text(&object["provisioner"]).into(),
+            printers::or(text(&object["reclaimPolicy"]), "Delete").into(),
+            printers::or(text(&object["volumeBindingMode"]), "Immediate").into(),
+            flag(&object["allowVolumeExpansion"]).into(),
+            printers::age(object, now),
+        ]
+    }
+}
