@@ -5,10 +5,16 @@
 //! source, a file or a socket; time and identifiers come in as arguments.
 
 pub mod field;
+pub mod meta;
 pub mod names;
 pub mod protobuf;
+pub mod quantity;
 pub mod schema;
+pub mod selector;
 pub mod status;
+pub mod text;
+pub mod time;
+pub mod validation;
 
 /// A Kubernetes object, or any part of one, as JSON. Key order is kept.
 pub type Object = serde_json::Value;
