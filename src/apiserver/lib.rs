@@ -1,1 +1,5 @@
 //! A generic Kubernetes API server library.
+
+pub mod authn;
+pub mod authz;
+pub mod pki;
