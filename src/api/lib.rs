@@ -4,11 +4,14 @@
 //! subresources, defaulting, validation, what a status may change, and the columns of its table.
 //! A kind is added in one place: its module under [`kinds`].
 
+pub mod cluster_selector;
 mod json;
 pub mod kind;
 pub mod kinds;
+pub mod preferences;
 mod printers;
 mod strategy;
+mod validation;
 pub mod well_known;
 
 pub use kind::{Column, Conversion, KindDef, Profile, Strategy, Subresource};

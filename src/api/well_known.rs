@@ -6,6 +6,10 @@ pub const REPLICA_SET_PREFERENCES: &str = "federation.kubernetes.io/replica-set-
 pub const DEPLOYMENT_PREFERENCES: &str = "federation.kubernetes.io/deployment-preferences";
 /// How a Job is split over clusters.
 pub const JOB_PREFERENCES: &str = "federation.kubernetes.io/job-preferences";
+/// How a StatefulSet is split over clusters.
+pub const STATEFUL_SET_PREFERENCES: &str = "federation.kubernetes.io/stateful-set-preferences";
+/// How the limits of a HorizontalPodAutoscaler are split over clusters.
+pub const HPA_PREFERENCES: &str = "federation.kubernetes.io/hpa-preferences";
 /// Which clusters an object goes to: JSON list of requirements on Cluster labels.
 pub const CLUSTER_SELECTOR: &str = "federation.alpha.kubernetes.io/cluster-selector";
 /// JSON Patches per cluster selector.

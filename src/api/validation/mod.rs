@@ -1,0 +1,3 @@
+//! Validation: same reasons, fields and texts as kube-apiserver.
+
+pub(crate) mod labels;
