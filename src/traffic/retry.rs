@@ -1,0 +1,123 @@
+//! Whether a failed request may be sent again, and how many may at once.
+//!
+//! The decision is a pure table over where the failure came from and what the endpoint can have seen of the request.
+//! A request that an endpoint may have acted upon is never sent twice.
+
+/// Who failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureOrigin {
+    /// The client: it went away or sent nonsense.
+    Downstream,
+    /// The endpoint.
+    Upstream,
+    /// We did.
+    Internal,
+}
+
+/// What the endpoint can have seen, as far as sending again is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RetryClass {
+    /// It may have acted on the request.
+    Never,
+    /// Nothing was sent (connect failed), or it refused without acting (503).
+    NotYetSent,
+    /// A connection kept from an earlier request closed before any byte of the response:
+    /// most likely it was closed before the request arrived.
+    ReusedConnection,
+}
+
+/// What is known of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay {
+    /// Nothing of the body has been consumed, or there is none.
+    pub body_intact: bool,
+    /// The method is idempotent (RFC 9110 §9.2.2), so that a second arrival does no harm.
+    pub idempotent: bool,
+}
+
+/// What to do with the failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Try the next cluster in order.
+    Retry,
+    /// Report it.
+    GiveUp,
+}
+
+/// The table. `attempts_left` and `within_budget` only ever turn a retry down.
+pub fn decide(
+    origin: FailureOrigin,
+    class: RetryClass,
+    replay: Replay,
+    attempts_left: bool,
+    within_budget: bool,
+) -> Decision {
+    let permitted = match (origin, class) {
+        (FailureOrigin::Downstream | FailureOrigin::Internal, _) | (FailureOrigin::Upstream, RetryClass::Never) => {
+            false
+        }
+        (FailureOrigin::Upstream, RetryClass::NotYetSent) => replay.body_intact,
+        (FailureOrigin::Upstream, RetryClass::ReusedConnection) => replay.body_intact && replay.idempotent,
+    };
+    if permitted && attempts_left && within_budget {
+        Decision::Retry
+    } else {
+        Decision::GiveUp
+    }
+}
+
+/// Retries that may be in flight however few requests there are.
+pub const LEAST_RETRIES: u32 = 3;
+
+/// How many retries may be in flight while `active` requests are: a fifth, at least [`LEAST_RETRIES`].
+/// So an outage multiplies load by 1.2 at most.
+pub fn budget(active: u32) -> u32 {
+    (active / 5).max(LEAST_RETRIES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Decision::{GiveUp, Retry};
+    use FailureOrigin::{Downstream, Internal, Upstream};
+    use RetryClass::{Never, NotYetSent, ReusedConnection};
+
+    #[test]
+    fn the_whole_table() {
+        // (origin, class) and the decision for (intact, idempotent), (intact, not), (consumed, idempotent), (consumed, not).
+        let table = [
+            (Downstream, Never, [GiveUp; 4]),
+            (Downstream, NotYetSent, [GiveUp; 4]),
+            (Downstream, ReusedConnection, [GiveUp; 4]),
+            (Internal, Never, [GiveUp; 4]),
+            (Internal, NotYetSent, [GiveUp; 4]),
+            (Internal, ReusedConnection, [GiveUp; 4]),
+            (Upstream, Never, [GiveUp; 4]),
+            (Upstream, NotYetSent, [Retry, Retry, GiveUp, GiveUp]),
+            (Upstream, ReusedConnection, [Retry, GiveUp, GiveUp, GiveUp]),
+        ];
+        let replays = [(true, true), (true, false), (false, true), (false, false)];
+        for (origin, class, expected) in table {
+            for ((body_intact, idempotent), expected) in replays.into_iter().zip(expected) {
+                let replay = Replay {
+                    body_intact,
+                    idempotent,
+                };
+                assert_eq!(
+                    decide(origin, class, replay, true, true),
+                    expected,
+                    "{origin:?} {class:?} {replay:?}"
+                );
+                assert_eq!(decide(origin, class, replay, false, true), GiveUp);
+                assert_eq!(decide(origin, class, replay, true, false), GiveUp);
+            }
+        }
+    }
+
+    #[test]
+    fn a_fifth_of_the_active_requests_and_at_least_three() {
+        assert_eq!(budget(50), 10);
+        assert_eq!(budget(4), 3);
+        assert_eq!(budget(0), 3);
+    }
+}
