@@ -179,10 +179,10 @@ impl Locator {
             clusters: Vec::new(),
             source,
         };
-        if let Some((point, country)) = header.and_then(parse_geo_header) {
-            if let Some(point) = point.or_else(|| country.as_deref().and_then(places::country)) {
-                return at(point, country, Source::Header);
-            }
+        if let Some((point, country)) = header.and_then(parse_geo_header)
+            && let Some(point) = point.or_else(|| country.as_deref().and_then(places::country))
+        {
+            return at(point, country, Source::Header);
         }
         let record = if address::is_local(address) {
             None
