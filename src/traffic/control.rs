@@ -91,8 +91,8 @@ pub fn move_towards(published: &[Share], target: &[Share], largest_move: f64) ->
 pub struct Sample<K> {
     /// Which origin: equal keys are the same origin over time.
     pub key: K,
-    /// Requests since the last tick.
-    pub requests: u64,
+    /// Requests since the last tick; `None` when this is no tick but a replan between two: demand stays what it was.
+    pub requests: Option<u64>,
     /// Its clusters, nearest tier first.
     pub tiers: Vec<Vec<usize>>,
 }
@@ -164,7 +164,7 @@ impl<K: Eq + Hash + Clone> Control<K> {
             .map(|(sample, served)| (sample.key.clone(), served.shares.clone()))
             .collect();
         self.drained.clone_from(&plan.drained);
-        if elapsed > Duration::ZERO || self.last_tick.is_none() {
+        if self.last_tick.is_none() || samples.iter().any(|sample| sample.requests.is_some()) {
             self.last_tick = Some(now);
         }
         plan
@@ -172,11 +172,13 @@ impl<K: Eq + Hash + Clone> Control<K> {
 
     fn smoothed(&self, sample: &Sample<K>, elapsed: Duration) -> f64 {
         let known = self.demand.get(&sample.key);
-        if elapsed.is_zero() {
-            return known.copied().unwrap_or(0.0);
+        match sample.requests {
+            Some(requests) if !elapsed.is_zero() => {
+                let rate = requests as f64 / elapsed.as_secs_f64();
+                known.map_or(rate, |estimate| ewma(*estimate, rate, elapsed, self.tuning.demand_tau))
+            }
+            Some(_) | None => known.copied().unwrap_or(0.0),
         }
-        let rate = sample.requests as f64 / elapsed.as_secs_f64();
-        known.map_or(rate, |estimate| ewma(*estimate, rate, elapsed, self.tuning.demand_tau))
     }
 
     /// Remembers health and when clusters came back; true if anything changed since the last tick.
@@ -224,10 +226,10 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn sample(requests: u64) -> Sample<&'static str> {
+    fn sample(requests: impl Into<Option<u64>>) -> Sample<&'static str> {
         Sample {
             key: "LON",
-            requests,
+            requests: requests.into(),
             tiers: vec![vec![0], vec![1]],
         }
     }

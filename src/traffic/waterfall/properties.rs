@@ -126,8 +126,8 @@ proptest! {
         let origins = [Origin { demand, tiers: (0..clusters.len()).map(|index| vec![index]).collect() }];
         let plan = plan(&clusters, &origins, &Options::default(), &[]);
         for share in &plan.origins[0].shares {
-            for nearer in 0..share.cluster {
-                prop_assert!(load(&plan, &origins, nearer) >= rates[nearer] * (1.0 - 1e-6));
+            for (nearer, rate) in rates.iter().enumerate().take(share.cluster) {
+                prop_assert!(load(&plan, &origins, nearer) >= rate * (1.0 - 1e-6));
             }
         }
     }
