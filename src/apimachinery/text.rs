@@ -55,6 +55,25 @@ pub fn go_json(value: &Value) -> String {
     out
 }
 
+/// A JSON value as Go's `%v` prints it: `map[a:1 b:[x y]]`, keys in order.
+#[must_use]
+pub fn go_value(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go_value).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| key.as_str());
+            let entries = entries
+                .into_iter()
+                .map(|(key, value)| format!("{key}:{}", go_value(value)));
+            format!("map[{}]", entries.collect::<Vec<_>>().join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Whether Go's `unicode.IsPrint` holds: what `%q` leaves alone and a field manager may be made of.
 ///
 /// Close to it, not equal: unassigned code points and rare format characters count as printable.
@@ -82,6 +101,12 @@ mod tests {
         ] {
             assert_eq!(go_quote(text), quoted);
         }
+    }
+
+    #[test]
+    fn values_are_printed_with_sorted_keys() {
+        let value = serde_json::json!({"b": [1, "x y", null], "a": {"c": true}});
+        assert_eq!(go_value(&value), "map[a:map[c:true] b:[1 x y <nil>]]");
     }
 
     #[test]
