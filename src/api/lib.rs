@@ -5,6 +5,7 @@
 //! A kind is added in one place: its module under [`kinds`].
 
 pub mod cluster_selector;
+mod defaults;
 mod json;
 pub mod kind;
 pub mod kinds;

@@ -4,9 +4,10 @@ use apimachinery::Object;
 use serde_json::Value;
 
 use crate::{
-    json::{items, text},
+    json::{default_to, items, items_mut, remove, text},
     kind::{Column, KindDef, Strategy},
     printers,
+    strategy::{first_generation, grow_generation},
 };
 
 /// EndpointSlice in `discovery.k8s.io/v1`.
@@ -30,6 +31,27 @@ pub const DEF: KindDef = KindDef {
 struct EndpointSlice;
 
 impl Strategy for EndpointSlice {
+    fn default(&self, object: &mut Object) {
+        for port in items_mut(object, "ports") {
+            default_to(port, "name", "");
+            default_to(port, "protocol", "TCP");
+        }
+    }
+
+    fn prepare_for_create(&self, object: &mut Object) {
+        first_generation(object);
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        let content = |o: &Object| {
+            let mut content = o.clone();
+            remove(&mut content, "metadata");
+            content
+        };
+        let changed = content(object) != content(old);
+        grow_generation(object, old, changed);
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let ports: Vec<String> = items(&object["ports"]).iter().map(port).collect();
         let addresses: Vec<String> = items(&object["endpoints"])

@@ -7,6 +7,7 @@ use crate::{
     json::int,
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
+    strategy::{create_with_generation, update_with_generation},
 };
 
 /// PodDisruptionBudget in `policy/v1`.
@@ -33,6 +34,14 @@ pub const DEF: KindDef = KindDef {
 struct PodDisruptionBudget;
 
 impl Strategy for PodDisruptionBudget {
+    fn prepare_for_create(&self, object: &mut Object) {
+        create_with_generation(object);
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        update_with_generation(object, old);
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let amount = |key: &str| {
             let value = printers::scalar(&object["spec"][key]);

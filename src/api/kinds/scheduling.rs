@@ -4,9 +4,10 @@ use apimachinery::Object;
 use serde_json::Value;
 
 use crate::{
-    json::{flag, int, text},
+    json::{default_to, flag, int, text},
     kind::{Column, KindDef, MEMBER, Strategy},
     printers,
+    strategy::first_generation,
 };
 
 /// PriorityClass in `scheduling.k8s.io/v1`.
@@ -32,6 +33,14 @@ pub const DEF: KindDef = KindDef {
 struct PriorityClass;
 
 impl Strategy for PriorityClass {
+    fn default(&self, object: &mut Object) {
+        default_to(object, "preemptionPolicy", "PreemptLowerPriority");
+    }
+
+    fn prepare_for_create(&self, object: &mut Object) {
+        first_generation(object);
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         vec![
             printers::name(object),

@@ -4,7 +4,7 @@ use apimachinery::Object;
 use serde_json::Value;
 
 use crate::{
-    json::{flag, text},
+    json::{default_to, flag, text},
     kind::{Column, KindDef, MEMBER, Strategy},
     printers,
 };
@@ -38,6 +38,11 @@ const DEFAULT_CLASS: [&str; 2] = [
 struct StorageClass;
 
 impl Strategy for StorageClass {
+    fn default(&self, object: &mut Object) {
+        default_to(object, "reclaimPolicy", "Delete");
+        default_to(object, "volumeBindingMode", "Immediate");
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let mut name = text(&object["metadata"]["name"]).to_owned();
         if DEFAULT_CLASS

@@ -1,3 +1,4 @@
 //! Validation: same reasons, fields and texts as kube-apiserver.
 
 pub(crate) mod labels;
+pub(crate) mod names;

@@ -4,9 +4,11 @@ use apimachinery::Object;
 use serde_json::Value;
 
 use crate::{
-    json::int,
+    defaults::pod_spec::pod_template,
+    json::{default_to, default_zero, int, map_mut, put, text},
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
+    strategy::{create_with_generation, update_with_generation},
 };
 
 /// DaemonSet in `apps/v1`.
@@ -39,6 +41,32 @@ pub const DEF: KindDef = KindDef {
 struct DaemonSet;
 
 impl Strategy for DaemonSet {
+    fn default(&self, object: &mut Object) {
+        let spec = map_mut(object, "spec");
+        pod_template(spec);
+        let strategy = map_mut(spec, "updateStrategy");
+        default_zero(strategy, "type", "RollingUpdate");
+        if strategy["type"] == "RollingUpdate" {
+            let rolling = map_mut(strategy, "rollingUpdate");
+            default_to(rolling, "maxUnavailable", 1);
+            default_to(rolling, "maxSurge", 0);
+        }
+        default_to(spec, "revisionHistoryLimit", 10);
+    }
+
+    fn prepare_for_create(&self, object: &mut Object) {
+        create_with_generation(object);
+        if template_generation(object) < 1 {
+            set_template_generation(object, 1);
+        }
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        update_with_generation(object, old);
+        let changed = object["spec"]["template"] != old["spec"]["template"];
+        set_template_generation(object, template_generation(old) + i64::from(changed));
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let (spec, status) = (&object["spec"], &object["status"]);
         let [names, images] = printers::container_cells(&spec["template"]);
@@ -56,4 +84,18 @@ impl Strategy for DaemonSet {
             printers::format_label_selector(&spec["selector"]).into(),
         ]
     }
+}
+
+/// A field of the kind's first versions that lives on as an annotation.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+fn template_generation(object: &Object) -> i64 {
+    text(&object["metadata"]["annotations"][TEMPLATE_GENERATION])
+        .parse()
+        .unwrap_or_default()
+}
+
+fn set_template_generation(object: &mut Object, generation: i64) {
+    let annotations = map_mut(map_mut(object, "metadata"), "annotations");
+    put(annotations, TEMPLATE_GENERATION, generation.to_string().into());
 }

@@ -4,9 +4,11 @@ use apimachinery::Object;
 use serde_json::Value;
 
 use crate::{
-    json::int,
+    defaults::pod_spec::pod_template,
+    json::{default_to, int, map_mut},
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
+    strategy::{create_with_generation, update_with_generation},
 };
 
 /// ReplicaSet in `apps/v1`.
@@ -39,6 +41,20 @@ pub(crate) const COLUMNS: &[Column] = &[
 struct ReplicaSet;
 
 impl Strategy for ReplicaSet {
+    fn default(&self, object: &mut Object) {
+        let spec = map_mut(object, "spec");
+        default_to(spec, "replicas", 1);
+        pod_template(spec);
+    }
+
+    fn prepare_for_create(&self, object: &mut Object) {
+        create_with_generation(object);
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        update_with_generation(object, old);
+    }
+
     fn selectable_values(&self, object: &Object) -> Vec<String> {
         vec![int(&object["status"]["replicas"]).to_string()]
     }

@@ -4,9 +4,13 @@ mod table;
 mod v1;
 
 use apimachinery::Object;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::kind::{Column, KindDef, Strategy, Subresource};
+use crate::{
+    json::{default_to, empty, map_mut, put},
+    kind::{Column, KindDef, Strategy, Subresource},
+    strategy::{drop_status, keep_status},
+};
 
 /// HorizontalPodAutoscaler in `autoscaling/v2`, the version it is stored in.
 pub const V2: KindDef = KindDef {
@@ -44,7 +48,52 @@ pub const V1: KindDef = KindDef {
 struct HorizontalPodAutoscaler;
 
 impl Strategy for HorizontalPodAutoscaler {
+    fn default(&self, object: &mut Object) {
+        let spec = map_mut(object, "spec");
+        default_to(spec, "minReplicas", 1);
+        if empty(&spec["metrics"]) {
+            put(spec, "metrics", default_metrics());
+        }
+        if let Some(behavior) = spec.get_mut("behavior").filter(|b| b.is_object()) {
+            scaling_rules(
+                map_mut(behavior, "scaleUp"),
+                Some(0),
+                json!([
+                    {"type": "Pods", "value": 4, "periodSeconds": 15},
+                    {"type": "Percent", "value": 100, "periodSeconds": 15},
+                ]),
+            );
+            scaling_rules(
+                map_mut(behavior, "scaleDown"),
+                None,
+                json!([
+                    {"type": "Percent", "value": 100, "periodSeconds": 15},
+                ]),
+            );
+        }
+    }
+
+    fn prepare_for_create(&self, object: &mut Object) {
+        drop_status(object);
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        keep_status(object, old);
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         table::row(object, now)
     }
+}
+
+fn default_metrics() -> Value {
+    json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}])
+}
+
+fn scaling_rules(rules: &mut Value, window: Option<i64>, policies: Value) {
+    if let Some(seconds) = window {
+        default_to(rules, "stabilizationWindowSeconds", seconds);
+    }
+    default_to(rules, "selectPolicy", "Max");
+    default_to(rules, "policies", policies);
 }

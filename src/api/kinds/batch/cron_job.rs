@@ -4,9 +4,11 @@ use apimachinery::Object;
 use serde_json::Value;
 
 use crate::{
-    json::{absent, len, text},
+    defaults::pod_spec::pod_template,
+    json::{absent, default_to, default_zero, len, map_mut, text},
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
+    strategy::{create_with_generation, update_with_generation},
 };
 
 /// CronJob in `batch/v1`.
@@ -38,6 +40,27 @@ pub const DEF: KindDef = KindDef {
 struct CronJob;
 
 impl Strategy for CronJob {
+    fn default(&self, object: &mut Object) {
+        let spec = map_mut(object, "spec");
+        default_zero(spec, "concurrencyPolicy", "Allow");
+        default_to(spec, "suspend", false);
+        default_to(spec, "successfulJobsHistoryLimit", 3);
+        default_to(spec, "failedJobsHistoryLimit", 1);
+        let template = map_mut(spec, "jobTemplate");
+        map_mut(template, "metadata");
+        let job = map_mut(template, "spec");
+        super::job::default_failure_policy(job);
+        pod_template(job);
+    }
+
+    fn prepare_for_create(&self, object: &mut Object) {
+        create_with_generation(object);
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        update_with_generation(object, old);
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let (spec, status) = (&object["spec"], &object["status"]);
         let last = match &status["lastScheduleTime"] {

@@ -4,9 +4,11 @@ use apimachinery::Object;
 use serde_json::Value;
 
 use crate::{
-    json::{absent, int, items, text},
+    defaults::pod_spec::pod_template,
+    json::{absent, default_to, default_zero, empty, int, items, items_mut, map_mut, put},
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
+    strategy::{create_with_generation, update_with_generation},
 };
 
 /// Job in `batch/v1`.
@@ -37,6 +39,22 @@ pub const DEF: KindDef = KindDef {
 struct Job;
 
 impl Strategy for Job {
+    fn default(&self, object: &mut Object) {
+        default_spec(map_mut(object, "spec"));
+        let labels = object["spec"]["template"]["metadata"]["labels"].clone();
+        if !absent(&labels) && empty(&object["metadata"]["labels"]) {
+            put(map_mut(object, "metadata"), "labels", labels);
+        }
+    }
+
+    fn prepare_for_create(&self, object: &mut Object) {
+        create_with_generation(object);
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        update_with_generation(object, old);
+    }
+
     fn selectable_values(&self, object: &Object) -> Vec<String> {
         vec![int(&object["status"]["succeeded"]).to_string()]
     }
@@ -54,6 +72,39 @@ impl Strategy for Job {
             images,
             printers::format_label_selector(&spec["selector"]).into(),
         ]
+    }
+}
+
+/// Fills in the defaults of a job of its own; those of a CronJob get theirs when they start.
+fn default_spec(spec: &mut Value) {
+    if absent(&spec["completions"]) && absent(&spec["parallelism"]) {
+        default_to(spec, "completions", 1);
+    }
+    default_to(spec, "parallelism", 1);
+    let per_index = !absent(&spec["backoffLimitPerIndex"]);
+    default_to(spec, "backoffLimit", if per_index { i64::from(i32::MAX) } else { 6 });
+    default_to(spec, "completionMode", "NonIndexed");
+    default_to(spec, "suspend", false);
+    let replacement = if absent(&spec["podFailurePolicy"]) {
+        "TerminatingOrFailed"
+    } else {
+        "Failed"
+    };
+    default_to(spec, "podReplacementPolicy", replacement);
+    default_to(spec, "manualSelector", false);
+    default_failure_policy(spec);
+    pod_template(spec);
+}
+
+/// Fills in the defaults of `podFailurePolicy`.
+pub(crate) fn default_failure_policy(spec: &mut Value) {
+    let Some(policy) = spec.get_mut("podFailurePolicy") else {
+        return;
+    };
+    for rule in items_mut(policy, "rules") {
+        for pattern in items_mut(rule, "onPodConditions") {
+            default_zero(pattern, "status", "True");
+        }
     }
 }
 
@@ -101,6 +152,7 @@ fn duration(job: &Object, now: jiff::Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::text;
     use serde_json::json;
 
     #[test]

@@ -4,7 +4,7 @@ use apimachinery::Object;
 use serde_json::Value;
 
 use crate::{
-    json::{int, items, text},
+    json::{default_zero, int, items, items_mut, text},
     kind::{Column, KindDef, Strategy},
     printers,
 };
@@ -29,6 +29,12 @@ pub const DEF: KindDef = KindDef {
 struct Endpoints;
 
 impl Strategy for Endpoints {
+    fn default(&self, object: &mut Object) {
+        for subset in items_mut(object, "subsets") {
+            items_mut(subset, "ports").for_each(|port| default_zero(port, "protocol", "TCP"));
+        }
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let addresses = match items(&object["subsets"]) {
             [] => "<none>".to_owned(),

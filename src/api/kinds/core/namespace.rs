@@ -1,10 +1,10 @@
 //! Namespace.
 
 use apimachinery::Object;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
-    json::text,
+    json::{default_zero, items, map_mut, put, text},
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
 };
@@ -28,9 +28,41 @@ pub const DEF: KindDef = KindDef {
     ..KindDef::CLUSTER_SCOPED
 };
 
+/// Label that every namespace has: its own name.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+/// Finalizer of the namespace controller, in `spec.finalizers`.
+const KUBERNETES: &str = "kubernetes";
+
 struct Namespace;
 
 impl Strategy for Namespace {
+    fn default(&self, object: &mut Object) {
+        default_zero(map_mut(object, "status"), "phase", "Active");
+        let name = text(&object["metadata"]["name"]).to_owned();
+        if !name.is_empty() {
+            put(map_mut(map_mut(object, "metadata"), "labels"), NAME_LABEL, name.into());
+        }
+    }
+
+    fn prepare_for_create(&self, object: &mut Object) {
+        let spec = map_mut(object, "spec");
+        let mut finalizers = items(&spec["finalizers"]).to_vec();
+        if !finalizers.iter().any(|f| f == KUBERNETES) {
+            finalizers.push(KUBERNETES.into());
+        }
+        put(spec, "finalizers", finalizers.into());
+        put(object, "status", json!({"phase": "Active"}));
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        put(map_mut(object, "spec"), "finalizers", old["spec"]["finalizers"].clone());
+        put(object, "status", old["status"].clone());
+    }
+
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        apimachinery::names::dns1123_label(name)
+    }
+
     fn selectable_values(&self, object: &Object) -> Vec<String> {
         vec![text(&object["status"]["phase"]).to_owned()]
     }

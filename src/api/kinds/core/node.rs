@@ -4,9 +4,10 @@ use apimachinery::Object;
 use serde_json::Value;
 
 use crate::{
-    json::{entries, flag, items, text},
+    json::{absent, default_to, entries, flag, items, map_mut, text},
     kind::{Column, KindDef, MEMBER, Strategy, Subresource},
     printers,
+    strategy::keep_status,
 };
 
 /// Node in `v1`.
@@ -38,6 +39,18 @@ pub const DEF: KindDef = KindDef {
 struct Node;
 
 impl Strategy for Node {
+    fn default(&self, object: &mut Object) {
+        let status = map_mut(object, "status");
+        if !absent(&status["capacity"]) {
+            let capacity = status["capacity"].clone();
+            default_to(status, "allocatable", capacity);
+        }
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        keep_status(object, old);
+    }
+
     fn selectable_values(&self, object: &Object) -> Vec<String> {
         vec![flag(&object["spec"]["unschedulable"]).to_string()]
     }

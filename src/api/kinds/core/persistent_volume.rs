@@ -1,12 +1,14 @@
 //! PersistentVolume.
 
 use apimachinery::Object;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
-    json::{absent, items, text},
+    defaults::volume,
+    json::{absent, default_to, default_zero, items, map_mut, put, text},
     kind::{Column, KindDef, MEMBER, Strategy, Subresource},
     printers,
+    strategy::keep_status,
 };
 
 /// PersistentVolume in `v1`.
@@ -38,6 +40,29 @@ pub const DEF: KindDef = KindDef {
 struct PersistentVolume;
 
 impl Strategy for PersistentVolume {
+    fn default(&self, object: &mut Object) {
+        default_zero(map_mut(object, "status"), "phase", "Pending");
+        let spec = map_mut(object, "spec");
+        default_zero(spec, "persistentVolumeReclaimPolicy", "Retain");
+        default_to(spec, "volumeMode", "Filesystem");
+        for (kind, source) in spec
+            .as_object_mut()
+            .into_iter()
+            .flatten()
+            .filter(|(_, v)| v.is_object())
+        {
+            volume::storage(kind, source);
+        }
+    }
+
+    fn prepare_for_create(&self, object: &mut Object) {
+        put(object, "status", json!({"phase": "Pending"}));
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        keep_status(object, old);
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let spec = &object["spec"];
         let claim = match &spec["claimRef"] {

@@ -1,13 +1,14 @@
 //! PersistentVolumeClaim.
 
 use apimachinery::Object;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::persistent_volume::{access_modes, class, phase, unset_or};
 use crate::{
-    json::text,
+    json::{default_to, default_zero, map_mut, put, text},
     kind::{Column, KindDef, MEMBER, Strategy, Subresource},
     printers,
+    strategy::keep_status,
 };
 
 /// PersistentVolumeClaim in `v1`.
@@ -37,6 +38,19 @@ pub const DEF: KindDef = KindDef {
 struct PersistentVolumeClaim;
 
 impl Strategy for PersistentVolumeClaim {
+    fn default(&self, object: &mut Object) {
+        default_zero(map_mut(object, "status"), "phase", "Pending");
+        default_to(map_mut(object, "spec"), "volumeMode", "Filesystem");
+    }
+
+    fn prepare_for_create(&self, object: &mut Object) {
+        put(object, "status", json!({"phase": "Pending"}));
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        keep_status(object, old);
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let (spec, status) = (&object["spec"], &object["status"]);
         let bound = !text(&spec["volumeName"]).is_empty();

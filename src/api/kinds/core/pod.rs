@@ -1,12 +1,16 @@
 //! Pod.
 
+mod quality;
+
 use apimachinery::Object;
 use serde_json::{Value, json};
 
 use crate::{
-    json::{absent, flag, int, items, text},
+    defaults::pod_spec,
+    json::{absent, flag, int, items, map_mut, put, text},
     kind::{Column, KindDef, MEMBER, Strategy, Subresource},
     printers,
+    strategy::{first_generation, update_with_generation},
 };
 
 /// Pod in `v1`.
@@ -59,6 +63,23 @@ pub const DEF: KindDef = KindDef {
 struct Pod;
 
 impl Strategy for Pod {
+    fn default(&self, object: &mut Object) {
+        pod_spec::pod(map_mut(object, "spec"));
+    }
+
+    fn prepare_for_create(&self, object: &mut Object) {
+        first_generation(object);
+        put(
+            object,
+            "status",
+            json!({"phase": "Pending", "qosClass": quality::of_service(&object["spec"])}),
+        );
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        update_with_generation(object, old);
+    }
+
     fn selectable_values(&self, object: &Object) -> Vec<String> {
         let (spec, status) = (&object["spec"], &object["status"]);
         let ip = text(&status["podIP"]).to_owned();

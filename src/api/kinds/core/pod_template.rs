@@ -4,6 +4,7 @@ use apimachinery::Object;
 use serde_json::Value;
 
 use crate::{
+    defaults::pod_spec::pod_template,
     kind::{Column, KindDef, MEMBER, Strategy},
     printers,
 };
@@ -28,6 +29,10 @@ pub const DEF: KindDef = KindDef {
 struct PodTemplate;
 
 impl Strategy for PodTemplate {
+    fn default(&self, object: &mut Object) {
+        pod_template(object);
+    }
+
     fn row(&self, object: &Object, _now: jiff::Timestamp) -> Vec<Value> {
         let [names, images] = printers::container_cells(&object["template"]);
         let labels = printers::format_labels(&object["template"]["metadata"]["labels"]);

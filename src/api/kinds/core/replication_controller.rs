@@ -4,9 +4,11 @@ use apimachinery::Object;
 use serde_json::Value;
 
 use crate::{
-    json::int,
+    defaults::pod_spec::pod_template,
+    json::{absent, default_to, empty, int, map_mut, put},
     kind::{KindDef, MEMBER, Strategy, Subresource},
     printers,
+    strategy::{create_with_generation, update_with_generation},
 };
 
 /// ReplicationController in `v1`.
@@ -29,6 +31,30 @@ pub const DEF: KindDef = KindDef {
 struct ReplicationController;
 
 impl Strategy for ReplicationController {
+    fn default(&self, object: &mut Object) {
+        let spec = map_mut(object, "spec");
+        default_to(spec, "replicas", 1);
+        if absent(&spec["template"]) {
+            return;
+        }
+        pod_template(spec);
+        let labels = spec["template"]["metadata"]["labels"].clone();
+        if empty(&spec["selector"]) {
+            put(spec, "selector", labels.clone());
+        }
+        if empty(&object["metadata"]["labels"]) {
+            put(map_mut(object, "metadata"), "labels", labels);
+        }
+    }
+
+    fn prepare_for_create(&self, object: &mut Object) {
+        create_with_generation(object);
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        update_with_generation(object, old);
+    }
+
     fn selectable_values(&self, object: &Object) -> Vec<String> {
         vec![int(&object["status"]["replicas"]).to_string()]
     }

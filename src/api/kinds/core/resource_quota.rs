@@ -7,6 +7,7 @@ use crate::{
     json::entries,
     kind::{Column, KindDef, MEMBER, Strategy, Subresource},
     printers,
+    strategy::{drop_status, keep_status},
 };
 
 /// ResourceQuota in `v1`.
@@ -31,6 +32,14 @@ pub const DEF: KindDef = KindDef {
 struct ResourceQuota;
 
 impl Strategy for ResourceQuota {
+    fn prepare_for_create(&self, object: &mut Object) {
+        drop_status(object);
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        keep_status(object, old);
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let status = &object["status"];
         let mut names: Vec<&String> = entries(&status["hard"]).map(|(name, _)| name).collect();

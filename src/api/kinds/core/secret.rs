@@ -1,10 +1,11 @@
 //! Secret.
 
 use apimachinery::Object;
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
 
 use crate::{
-    json::{len, text},
+    json::{default_zero, entries, len, map_mut, put, remove, text},
     kind::{Column, KindDef, Strategy},
     printers,
 };
@@ -29,6 +30,14 @@ pub const DEF: KindDef = KindDef {
 struct Secret;
 
 impl Strategy for Secret {
+    fn default(&self, object: &mut Object) {
+        default_zero(object, "type", "Opaque");
+        let plain = remove(object, "stringData").unwrap_or_default();
+        for (key, value) in entries(&plain) {
+            put(map_mut(object, "data"), key, BASE64.encode(text(value)).into());
+        }
+    }
+
     fn selectable_values(&self, object: &Object) -> Vec<String> {
         vec![text(&object["type"]).to_owned()]
     }

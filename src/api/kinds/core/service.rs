@@ -1,12 +1,13 @@
 //! Service.
 
 use apimachinery::Object;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
-    json::{int, items, text},
+    json::{absent, default_to, default_zero, int, items, items_mut, map_mut, put, remove, text},
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
+    strategy::keep_status,
 };
 
 /// Service in `v1`.
@@ -36,6 +37,41 @@ pub const DEF: KindDef = KindDef {
 struct Service;
 
 impl Strategy for Service {
+    fn default(&self, object: &mut Object) {
+        let spec = map_mut(object, "spec");
+        default_zero(spec, "type", "ClusterIP");
+        let kind = text(&spec["type"]).to_owned();
+        session_affinity(spec);
+        for port in items_mut(spec, "ports") {
+            default_zero(port, "protocol", "TCP");
+            let number = port["port"].clone();
+            default_zero(port, "targetPort", number);
+        }
+        let balanced = kind == "LoadBalancer";
+        let external_ips = kind == "ClusterIP" && !items(&spec["externalIPs"]).is_empty();
+        if balanced || kind == "NodePort" || external_ips {
+            default_zero(spec, "externalTrafficPolicy", "Cluster");
+        }
+        if matches!(kind.as_str(), "ClusterIP" | "NodePort" | "LoadBalancer") {
+            default_to(spec, "internalTrafficPolicy", "Cluster");
+        }
+        if balanced {
+            default_to(spec, "allocateLoadBalancerNodePorts", true);
+            if let Some(status) = map_mut(object, "status").get_mut("loadBalancer") {
+                let with_ip = items_mut(status, "ingress").filter(|i| !text(&i["ip"]).is_empty());
+                with_ip.for_each(|ingress| default_to(ingress, "ipMode", "VIP"));
+            }
+        }
+    }
+
+    fn prepare_for_create(&self, object: &mut Object) {
+        put(object, "status", json!({"loadBalancer": {}}));
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        keep_status(object, old);
+    }
+
     fn selectable_values(&self, object: &Object) -> Vec<String> {
         ["clusterIP", "type"]
             .map(|key| text(&object["spec"][key]).to_owned())
@@ -53,6 +89,26 @@ impl Strategy for Service {
             printers::age(object, now),
             printers::format_labels(&spec["selector"]).into(),
         ]
+    }
+}
+
+/// Seconds a client sticks to an endpoint by default: three hours.
+const AFFINITY_SECONDS: i64 = 10_800;
+
+fn session_affinity(spec: &mut Value) {
+    default_zero(spec, "sessionAffinity", "None");
+    match text(&spec["sessionAffinity"]) {
+        "None" => {
+            remove(spec, "sessionAffinityConfig");
+        }
+        "ClientIP" if absent(&spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"]) => {
+            put(
+                spec,
+                "sessionAffinityConfig",
+                json!({"clientIP": {"timeoutSeconds": AFFINITY_SECONDS}}),
+            );
+        }
+        _ => {}
     }
 }
 

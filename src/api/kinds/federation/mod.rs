@@ -7,6 +7,7 @@ use crate::{
     json::{int, items, text},
     kind::{Column, KindDef, Profile, Strategy, Subresource},
     printers,
+    strategy::{drop_status, keep_status},
 };
 
 /// Cluster in `federation/v1beta1`.
@@ -36,6 +37,18 @@ pub const DEF: KindDef = KindDef {
 struct Cluster;
 
 impl Strategy for Cluster {
+    fn prepare_for_create(&self, object: &mut Object) {
+        drop_status(object);
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        keep_status(object, old);
+    }
+
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        apimachinery::names::dns1035_label(name)
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let (spec, status) = (&object["spec"], &object["status"]);
         let first = |a: &Value, b: &Value| printers::or(text(a), text(b)).to_owned();

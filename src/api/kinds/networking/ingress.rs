@@ -7,6 +7,7 @@ use crate::{
     json::{items, text},
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
+    strategy::{create_with_generation, update_with_generation},
 };
 
 /// Ingress in `networking.k8s.io/v1`.
@@ -33,6 +34,14 @@ pub const DEF: KindDef = KindDef {
 struct Ingress;
 
 impl Strategy for Ingress {
+    fn prepare_for_create(&self, object: &mut Object) {
+        create_with_generation(object);
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        update_with_generation(object, old);
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let spec = &object["spec"];
         vec![

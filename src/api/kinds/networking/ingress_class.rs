@@ -4,9 +4,10 @@ use apimachinery::Object;
 use serde_json::Value;
 
 use crate::{
-    json::text,
+    json::{default_to, map_mut, text},
     kind::{Column, KindDef, Strategy},
     printers,
+    strategy::{create_with_generation, update_with_generation},
 };
 
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
@@ -31,6 +32,21 @@ pub const DEF: KindDef = KindDef {
 struct IngressClass;
 
 impl Strategy for IngressClass {
+    fn default(&self, object: &mut Object) {
+        let parameters = map_mut(object, "spec").get_mut("parameters");
+        if let Some(parameters) = parameters.filter(|p| p.is_object()) {
+            default_to(parameters, "scope", "Cluster");
+        }
+    }
+
+    fn prepare_for_create(&self, object: &mut Object) {
+        create_with_generation(object);
+    }
+
+    fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        update_with_generation(object, old);
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let mut name = text(&object["metadata"]["name"]).to_owned();
         if object["metadata"]["annotations"][DEFAULT_CLASS] == "true" {

@@ -4,9 +4,10 @@ use apimachinery::Object;
 use serde_json::Value;
 
 use crate::{
-    json::{items, text},
+    json::{default_zero, items, items_mut, map_mut, text},
     kind::{CREATED_AT, Column, KindDef, Strategy},
     printers,
+    validation::names,
 };
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -75,6 +76,10 @@ const BINDING_COLUMNS: &[Column] = &[
 struct Role;
 
 impl Strategy for Role {
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        names::path_segment(name)
+    }
+
     fn row(&self, object: &Object, _now: jiff::Timestamp) -> Vec<Value> {
         printers::created_at(object)
     }
@@ -83,6 +88,19 @@ impl Strategy for Role {
 struct Binding;
 
 impl Strategy for Binding {
+    fn default(&self, object: &mut Object) {
+        default_zero(map_mut(object, "roleRef"), "apiGroup", GROUP);
+        for subject in items_mut(object, "subjects") {
+            if matches!(text(&subject["kind"]), "User" | "Group") {
+                default_zero(subject, "apiGroup", GROUP);
+            }
+        }
+    }
+
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        names::path_segment(name)
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let role = &object["roleRef"];
         let subjects = |kind: &str| {
