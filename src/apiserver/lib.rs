@@ -3,3 +3,5 @@
 pub mod authn;
 pub mod authz;
 pub mod pki;
+
+pub mod openapi;

@@ -15,6 +15,7 @@ use crate::schema::{Schema, Type};
 
 pub use decode::decode;
 pub use encode::{encode, encode_watch_event};
+pub use wire::Writer;
 
 /// First bytes of every encoded object.
 pub const MAGIC: [u8; 4] = *b"k8s\0";

@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
 
 /// Writes the fields of a message.
 #[derive(Debug, Default)]
-pub(super) struct Writer(pub(super) Vec<u8>);
+pub struct Writer(pub(super) Vec<u8>);
 
 impl Writer {
     pub(super) fn varint(&mut self, mut value: u64) {
@@ -138,7 +138,8 @@ impl Writer {
         self.varint(u64::from(field) << 3 | u64::from(wire));
     }
 
-    pub(super) fn int(&mut self, field: u32, value: i64) {
+    /// Writes an integer, as 32 or 64 bits or as a boolean.
+    pub fn int(&mut self, field: u32, value: i64) {
         self.tag(field, VARINT);
         self.varint(value.cast_unsigned());
     }
@@ -148,13 +149,27 @@ impl Writer {
         self.0.extend_from_slice(&value.to_bits().to_le_bytes());
     }
 
-    pub(super) fn bytes(&mut self, field: u32, value: &[u8]) {
+    /// Writes a text, bytes, or a message that is already encoded.
+    pub fn bytes(&mut self, field: u32, value: &[u8]) {
         self.tag(field, BYTES);
         self.varint(value.len() as u64);
         self.0.extend_from_slice(value);
     }
 
     /// Writes a message into a field.
+    pub fn nested(&mut self, field: u32, write: impl FnOnce(&mut Self)) {
+        let mut inner = Self::default();
+        write(&mut inner);
+        self.bytes(field, &inner.0);
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// The same where writing can fail.
     pub(super) fn message<E>(&mut self, field: u32, write: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
         let mut inner = Self::default();
         write(&mut inner)?;

@@ -6,6 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::{Timestamp, tz::Offset};
 use serde_json::Value;
 
+use crate::quantity::Quantity;
+
 /// Writes floating point as Go does: whole numbers without a fraction.
 pub(super) fn shorten_float(value: &mut Value) {
     if let Some(float) = value.as_f64().filter(|_| value.is_f64())
@@ -18,8 +20,11 @@ pub(super) fn shorten_float(value: &mut Value) {
     }
 }
 
+/// The canonical text of a quantity.
 pub(super) fn quantity(text: &str) -> Result<String, String> {
-    Ok(text.to_owned())
+    Quantity::parse(text.trim())
+        .map(|quantity| quantity.to_string())
+        .map_err(|error| error.to_string())
 }
 
 /// Base64 of the standard alphabet; line breaks are skipped.

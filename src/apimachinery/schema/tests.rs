@@ -219,3 +219,38 @@ fn lengths_of_time_are_read_and_written_as_go_does() {
         Err("time: missing unit in duration \"10\"".to_owned())
     );
 }
+
+#[test]
+fn quantities_are_brought_into_canonical_form_and_bad_ones_refused() {
+    let requests = |cpu: Value| json!({"spec":{"containers":[{"name":"a","resources":{"requests":{"cpu":cpu}}}]}});
+    for (given, canonical) in [
+        (json!("1000m"), "1"),
+        (json!("0.5Gi"), "512Mi"),
+        (json!(1.5), "1500m"),
+        (json!(2), "2"),
+        (json!("1024Ki"), "1Mi"),
+    ] {
+        let (object, report) = check(("v1", "Pod"), requests(given));
+        assert_eq!(
+            object["spec"]["containers"][0]["resources"]["requests"]["cpu"],
+            canonical
+        );
+        assert_eq!(report.error, None);
+    }
+    for (given, message) in [
+        (
+            json!("a lot"),
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        ),
+        (
+            json!(true),
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        ),
+        (
+            json!("1x"),
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        ),
+    ] {
+        assert_eq!(check(("v1", "Pod"), requests(given)).1.error.as_deref(), Some(message));
+    }
+}
