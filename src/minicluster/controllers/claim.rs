@@ -1,0 +1,56 @@
+//! Which objects a controller owns, may adopt and must release.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use kube::Resource;
+use serde_json::{Value, json};
+
+use crate::pods;
+
+/// What a controller has to do with the objects around it.
+#[derive(Debug)]
+pub struct Claims<K> {
+    /// Controlled by the owner and selected.
+    pub mine: Vec<Arc<K>>,
+    /// Selected and controlled by nobody.
+    pub adopt: Vec<Arc<K>>,
+    /// Controlled by the owner, but not selected any more.
+    pub release: Vec<Arc<K>>,
+}
+
+/// Sorts objects by their relation to an owner. An owner that is being deleted adopts nothing.
+pub fn claims<K: Resource>(owner: &ObjectMeta, selector: &LabelSelector, objects: Vec<Arc<K>>) -> Claims<K> {
+    let mut claims = Claims {
+        mine: Vec::new(),
+        adopt: Vec::new(),
+        release: Vec::new(),
+    };
+    for object in objects {
+        let meta = object.meta();
+        let selected = !pods::selector_is_empty(selector) && pods::selects(selector, meta.labels.as_ref());
+        match pods::controller_of(meta) {
+            Some(controller) if Some(&controller.uid) == owner.uid.as_ref() => {
+                if selected {
+                    claims.mine.push(object)
+                } else {
+                    claims.release.push(object)
+                }
+            }
+            Some(_) => {}
+            None if selected && !pods::is_deleting(meta) && !pods::is_deleting(owner) => claims.adopt.push(object),
+            None => {}
+        }
+    }
+    claims
+}
+
+/// The patch that makes an object controlled by an owner.
+pub fn adoption(object: &ObjectMeta, owner: &OwnerReference) -> Value {
+    json!({"metadata": {"uid": object.uid, "ownerReferences": [owner]}})
+}
+
+/// The patch that removes an owner from an object.
+pub fn release(object: &ObjectMeta, owner: &ObjectMeta) -> Value {
+    json!({"metadata": {"uid": object.uid, "ownerReferences": [{"$patch": "delete", "uid": owner.uid}]}})
+}

@@ -1,0 +1,101 @@
+//! The workload controllers of a minicluster. On a real cluster kube-controller-manager does this.
+//!
+//! Each is level-triggered: a change of an object, or of something it owns, puts its key into a
+//! queue, and a reconcile makes the world fit what the object says now.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+        batch::v1::{CronJob, Job},
+    },
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+use kube::Resource;
+
+use crate::{
+    context::Context,
+    informer::{self, Change, Key, Store},
+    pods,
+    queue::Queue,
+};
+
+mod claim;
+mod deployment;
+mod endpoints;
+mod pod_gc;
+mod replicaset;
+mod service_account;
+mod template;
+
+/// The caches of the workload kinds.
+pub struct Workloads {
+    replica_sets: Arc<Store<ReplicaSet>>,
+    deployments: Arc<Store<Deployment>>,
+    daemon_sets: Arc<Store<DaemonSet>>,
+    stateful_sets: Arc<Store<StatefulSet>>,
+    jobs: Arc<Store<Job>>,
+    cron_jobs: Arc<Store<CronJob>>,
+}
+
+/// Starts every controller; `ca` is the PEM of the API server's CA. They run until the context shuts down.
+pub async fn start(context: &Arc<Context>, ca: &str) {
+    let (client, shutdown) = (&context.client, &context.shutdown);
+    let workloads = Workloads {
+        replica_sets: informer::start(client, None, shutdown.clone()),
+        deployments: informer::start(client, None, shutdown.clone()),
+        daemon_sets: informer::start(client, None, shutdown.clone()),
+        stateful_sets: informer::start(client, None, shutdown.clone()),
+        jobs: informer::start(client, None, shutdown.clone()),
+        cron_jobs: informer::start(client, None, shutdown.clone()),
+    };
+    // A controller that saw its owners but not yet their pods would create every pod a second time.
+    context.synced().await;
+    workloads.replica_sets.synced().await;
+    workloads.jobs.synced().await;
+    replicaset::start(context, &workloads);
+    deployment::start(context, &workloads);
+    endpoints::start(context);
+    service_account::start(context, ca);
+    pod_gc::start(context);
+}
+
+/// Puts the owner of a changed object into a queue; for an object without one, everybody who might adopt it.
+fn enqueue_owner<K, O>(
+    queue: &Queue<Key>,
+    change: &Change<K>,
+    kind: &str,
+    owners: &Store<O>,
+    selector: impl Fn(&O) -> Option<&LabelSelector>,
+) where
+    K: Resource,
+    O: Resource,
+{
+    for object in change.versions() {
+        let meta = object.meta();
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        match pods::controller_of(meta) {
+            Some(owner) if owner.kind == kind => queue.add(Key::new(namespace, &owner.name)),
+            Some(_) => {}
+            None => {
+                let selects = |owner: &O| {
+                    selector(owner).is_some_and(|selector| {
+                        !pods::selector_is_empty(selector) && pods::selects(selector, meta.labels.as_ref())
+                    })
+                };
+                for owner in owners.list_in(namespace, selects) {
+                    queue.add(Key::of(&*owner));
+                }
+            }
+        }
+    }
+}
+
+/// From now until a moment, at least a millisecond.
+fn after(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now))
+        .unwrap_or_default()
+        .max(Duration::from_millis(1))
+}
