@@ -1,7 +1,172 @@
 //! A generic Kubernetes API server library.
+//!
+//! It serves the kinds of the `api` crate out of a `storage` engine, so that no client can tell it from
+//! kube-apiserver: the federation API and every minicluster are this library with another [`Profile`].
+//!
+//! A request comes in through [`server`], is read by [`request`], served by one of [`handlers`] on top of the
+//! [`registry`], and leaves through [`reply`].
 
+mod access;
+pub mod admission;
+mod args;
 pub mod authn;
 pub mod authz;
-pub mod pki;
-
+mod bootstrap;
+pub mod discovery;
+pub mod errors;
+mod fieldmanager;
+pub mod handlers;
+mod kubeconfig;
 pub mod openapi;
+pub mod patch;
+pub mod pki;
+pub mod registry;
+pub mod reply;
+pub mod request;
+pub mod server;
+pub mod table;
+mod tls;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+pub use api::Profile;
+pub use args::{Args, PortRange, parse_duration};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use registry::Registry;
+use server::Server;
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory {}", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No store.
+    #[error("cannot open the store")]
+    Storage(#[source] storage::Error),
+    /// No TLS.
+    #[error("cannot set up keys and certificates")]
+    Pki(#[source] tls::Error),
+    /// The token file cannot be read.
+    #[error("cannot read the token file")]
+    Tokens(#[source] std::io::Error),
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The first objects cannot be made.
+    #[error("cannot create the objects every cluster has")]
+    Bootstrap(#[source] apimachinery::status::Status),
+    /// The kubeconfig cannot be written.
+    #[error("cannot write the kubeconfig of the administrator")]
+    Kubeconfig(#[source] pki::Error),
+}
+
+/// A server that runs.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its URL.
+    pub url: String,
+    /// Kubeconfig of its administrator.
+    pub admin_kubeconfig: PathBuf,
+    /// CA that clients verify it with.
+    pub ca_pem: String,
+    /// The server itself, for processes that embed it.
+    pub server: Arc<Server>,
+    /// Ends when the server has stopped.
+    pub done: JoinHandle<()>,
+}
+
+/// Starts a server; it runs until `shutdown` is cancelled.
+///
+/// # Errors
+/// If it cannot listen, or its data directory, keys or store cannot be used.
+pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) -> Result<Running, Error> {
+    let data_dir = args.data_dir.clone();
+    std::fs::create_dir_all(&data_dir).map_err(|source| Error::DataDir {
+        path: data_dir.clone(),
+        source,
+    })?;
+    let tls = tls::prepare(&args, &[]).map_err(Error::Pki)?;
+    let authenticator = access::Static::new(args.token_auth_file.as_deref()).map_err(Error::Tokens)?;
+    let storage = storage::memory();
+    let registry = Registry::new(storage, &args.etcd_prefix, profile, args.event_ttl);
+    bootstrap::run(&registry).await.map_err(Error::Bootstrap)?;
+    let wanted = SocketAddr::new(args.bind_address, args.secure_port);
+    let listener = TcpListener::bind(wanted).await.map_err(|source| Error::Listen {
+        address: wanted,
+        source,
+    })?;
+    let address = listener.local_addr().map_err(|source| Error::Listen {
+        address: wanted,
+        source,
+    })?;
+    let url = format!("https://{}", reachable(&args, address));
+    let admin_kubeconfig = data_dir.join("admin.kubeconfig");
+    let text = kubeconfig::admin("federation", &url, &tls.ca_pem, &tls.admin.cert_pem, &tls.admin.key_pem);
+    pki::write_private(&admin_kubeconfig, text.as_bytes()).map_err(Error::Kubeconfig)?;
+    let discovery = discovery::Discovery::new(&registry, &reachable(&args, address));
+    let server = Arc::new(Server {
+        registry,
+        discovery,
+        authenticator: Box::new(authenticator),
+        stopping: shutdown,
+        request_timeout: args.request_timeout,
+    });
+    tracing::info!(address = %address, url, kubeconfig = %admin_kubeconfig.display(), "apiserver listens");
+    let acceptor = tokio_rustls::TlsAcceptor::from(tls.config);
+    let done = tokio::spawn(server::listen::run(
+        server.clone(),
+        listener,
+        acceptor,
+        args.shutdown_grace_period,
+    ));
+    Ok(Running {
+        address,
+        url,
+        admin_kubeconfig,
+        ca_pem: tls.ca_pem,
+        server,
+        done,
+    })
+}
+
+/// Host and port that clients are told.
+fn reachable(args: &Args, address: SocketAddr) -> String {
+    let ip = args.advertise_address.unwrap_or(match address.ip() {
+        ip if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        ip => ip,
+    });
+    args.external_hostname.as_ref().map_or_else(
+        || SocketAddr::new(ip, address.port()).to_string(),
+        |host| format!("{host}:{}", address.port()),
+    )
+}
+
+/// `federation apiserver`: serves the federation API until `shutdown` is cancelled.
+///
+/// # Errors
+/// If it cannot start.
+pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
+    let running = start(args, Profile::Federation, shutdown).await?;
+    let _ = running.done.await;
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! From requests to registry operations and back: one handler per verb.
+
+pub mod read;
+pub mod watch;
+pub mod write;
+
+use std::sync::Arc;
+
+use apimachinery::{Object, status::Status};
+use bytes::Bytes;
+use http::{HeaderMap, Method, header};
+use jiff::Timestamp;
+
+use crate::{
+    authn::UserInfo,
+    errors,
+    registry::{Resource, write::Warnings},
+    reply::Reply,
+    request::{Accepted, Query, RequestInfo, body, negotiate, options::FieldValidation},
+    server::Server,
+};
+
+/// One request on its way through the server.
+pub struct Context {
+    /// The server.
+    pub server: Arc<Server>,
+    /// Method.
+    pub method: Method,
+    /// What the path names.
+    pub info: RequestInfo,
+    /// Query.
+    pub query: Query,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Who asks.
+    pub user: UserInfo,
+    /// Warnings for the answer.
+    pub warnings: Warnings,
+    /// When the request came.
+    pub now: Timestamp,
+}
+
+impl Context {
+    /// A header as text, empty if it is not there.
+    #[must_use]
+    pub fn header(&self, name: header::HeaderName) -> &str {
+        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Whether JSON is to be indented: asked for, or the client is a person's.
+    #[must_use]
+    pub fn pretty(&self) -> bool {
+        self.query.optional_flag("pretty").unwrap_or_else(|| {
+            let agent = self.header(header::USER_AGENT);
+            ["curl", "Wget", "Mozilla/5.0"]
+                .iter()
+                .any(|prefix| agent.starts_with(prefix))
+        })
+    }
+
+    /// What the client accepts of an offer.
+    ///
+    /// # Errors
+    /// 406 if nothing of it.
+    pub fn accepted(&self, offer: negotiate::Offer) -> Result<Accepted, Status> {
+        negotiate::negotiate(self.header(header::ACCEPT), offer, self.pretty())
+    }
+
+    /// Decodes the body as an object of a kind in its served version.
+    ///
+    /// # Errors
+    /// 400 for what cannot be decoded or is another kind, 415 for other content types.
+    pub fn decode(&self, resource: &Resource, bytes: &Bytes, validation: FieldValidation) -> Result<Object, Status> {
+        let format = body::format_of(self.header(header::CONTENT_TYPE))?;
+        let decoded = body::decode(bytes, format, resource.def.kind)?;
+        body::check(
+            decoded,
+            &resource.def.api_version(),
+            resource.def.kind,
+            validation,
+            &self.warnings,
+        )
+    }
+}
+
+/// Serves a request for a resource.
+///
+/// # Errors
+/// What the client is told.
+pub async fn serve(context: Arc<Context>, bytes: Bytes) -> Result<Reply, Status> {
+    let info = &context.info;
+    let registry = &context.server.registry;
+    let Some(resource) = registry.resource(&info.group, &info.version, &info.resource).cloned() else {
+        return Err(errors::unknown_resource());
+    };
+    if !resource.namespaced() && !info.namespace.is_empty() && info.resource != "namespaces" {
+        return Err(errors::unknown_resource());
+    }
+    if resource.namespaced() && info.namespace.is_empty() && !info.name.is_empty() {
+        return Err(errors::unknown_resource());
+    }
+    if let Some(text) = resource.conversion().and_then(|c| c.deprecation) {
+        context.warnings.add(text);
+    }
+    if !info.subresource.is_empty() {
+        return Err(errors::unknown_resource());
+    }
+    if !resource.def.verbs.contains(&info.verb.as_str()) {
+        return Err(errors::method_not_allowed());
+    }
+    match info.verb.as_str() {
+        "get" => read::get(&context, &resource).await,
+        "list" => read::list(&context, &resource).await,
+        "watch" => watch::watch(&context, &resource).await,
+        "create" if resource.namespaced() && info.namespace.is_empty() => Err(errors::method_not_allowed()),
+        "create" => write::create(&context, &resource, &bytes).await,
+        "update" => write::update(&context, &resource, &bytes).await,
+        "patch" => write::patch(&context, &resource, &bytes).await,
+        "delete" => write::delete(&context, &resource, &bytes).await,
+        "deletecollection" => write::delete_collection(&context, &resource, &bytes).await,
+        _ => Err(errors::method_not_allowed()),
+    }
+}

@@ -1,0 +1,108 @@
+//! Create.
+
+use apimachinery::{Object, status::Status};
+
+use super::{
+    Registry, codec, metadata,
+    write::{Write, check, with_version},
+};
+use crate::{admission, errors};
+
+/// How often another suffix is tried for a generated name that is taken.
+const GENERATE_ATTEMPTS: usize = 8;
+
+impl Registry {
+    /// Creates an object that was decoded in the served version, and returns it in that version.
+    ///
+    /// # Errors
+    /// 400, 403, 404, 409, 422 as kube-apiserver answers them.
+    pub async fn create(&self, write: &Write<'_>, object: Object) -> Result<Object, Status> {
+        let generated =
+            metadata::text(&object, "name").is_empty() && !metadata::text(&object, "generateName").is_empty();
+        let attempts = if generated { GENERATE_ATTEMPTS } else { 1 };
+        let mut last = None;
+        for _ in 0..attempts {
+            match self.create_once(write, object.clone()).await {
+                Err(status) if status.reason == "AlreadyExists" => last = Some(status),
+                done => return done,
+            }
+        }
+        Err(last.unwrap_or_else(|| errors::internal("no attempt was made to create")))
+    }
+
+    async fn create_once(&self, write: &Write<'_>, mut object: Object) -> Result<Object, Status> {
+        let resource = write.resource;
+        metadata::match_namespace(resource, &mut object, write.namespace)?;
+        if !metadata::text(&object, "resourceVersion").is_empty() {
+            return Err(Status::failure(
+                500,
+                "",
+                "resourceVersion should not be set on objects to be created",
+            ));
+        }
+        let generate = metadata::text(&object, "generateName").to_owned();
+        if metadata::text(&object, "name").is_empty() && !generate.is_empty() {
+            metadata::of_mut(&mut object).insert("name".into(), metadata::generate_name(&generate).into());
+        }
+        resource.def.strategy.default(&mut object);
+        if let Some(conversion) = resource.conversion() {
+            (conversion.to_storage)(&mut object);
+            resource.stored.strategy.default(&mut object);
+        }
+        let strategy = resource.stored.strategy;
+        write.track(None, &mut object);
+        admission::mutate_create(self, write, &mut object).await?;
+        strategy.prepare_for_create(&mut object);
+        metadata::fill_system_fields(&mut object, write.now);
+        codec::normalize(&mut object);
+        let name = metadata::text(&object, "name").to_owned();
+        let mut wrong = metadata::validate(resource, &object);
+        wrong.extend(strategy.validate(&object));
+        if let Some(conversion) = resource.conversion() {
+            wrong.extend((conversion.validate)(&object));
+        }
+        check(resource, &name, &wrong)?;
+        for text in strategy.warnings(&object, None) {
+            write.warnings.add(text);
+        }
+        let reserved = admission::validate_create(self, write, &mut object).await?;
+        let stored = self.store_new(write, &name, object).await;
+        match stored {
+            Ok(mut object) => {
+                reserved.keep();
+                resource.to_served(&mut object);
+                Ok(object)
+            }
+            Err(status) => Err(status),
+        }
+    }
+
+    async fn store_new(&self, write: &Write<'_>, name: &str, object: Object) -> Result<Object, Status> {
+        let resource = write.resource;
+        let key = resource.key(metadata::text(&object, "namespace"), name);
+        if write.options.dry_run {
+            return match self.storage.get(&key).await {
+                Ok(None) => Ok(object),
+                Ok(Some(there)) => Err(exists(resource, name, &codec::decode(&there)?)),
+                Err(error) => Err(errors::of_storage(resource, name, &error)),
+            };
+        }
+        let bytes = codec::encode(&object)?;
+        match self.storage.create(&key, bytes, resource.ttl).await {
+            Ok(stored) => Ok(with_version(object, stored.modified.0)),
+            Err(storage::Error::AlreadyExists { .. }) => match self.storage.get(&key).await {
+                Ok(Some(there)) => Err(exists(resource, name, &codec::decode(&there)?)),
+                _ => Err(errors::already_exists(resource, name)),
+            },
+            Err(error) => Err(errors::of_storage(resource, name, &error)),
+        }
+    }
+}
+
+fn exists(resource: &super::Resource, name: &str, there: &Object) -> Status {
+    let mut status = errors::already_exists(resource, name);
+    if metadata::is_deleting(there) {
+        status.message = format!("object is being deleted: {}", status.message);
+    }
+    status
+}

@@ -1,0 +1,168 @@
+//! The served kinds and what can be done with their objects, apart from HTTP.
+//!
+//! Objects are kept as the JSON the client will read, without `resourceVersion` (which is the revision of the key).
+//! Writes run kube-apiserver's sequence: decode, default, prepare, admit, validate, store; reads hand stored bytes
+//! through with as little work as possible.
+
+pub mod codec;
+pub mod continuation;
+pub mod create;
+pub mod delete;
+pub mod facts;
+pub mod metadata;
+pub mod read;
+pub mod update;
+pub mod watch;
+pub mod write;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use api::{Conversion, KindDef, Profile};
+use apimachinery::Object;
+use storage::Storage;
+
+/// A resource as it is served: one kind in one version.
+pub struct Resource {
+    /// The kind in the served version.
+    pub def: &'static KindDef,
+    /// The kind in the stored version; the same unless [`KindDef::conversion`] is there.
+    pub stored: &'static KindDef,
+    /// Prefix of its keys.
+    pub prefix: String,
+    /// What every stored object of the kind begins with: `{"kind":"Deployment","apiVersion":"apps/v1",`.
+    pub head: String,
+    /// How long objects live; `None` for ever.
+    pub ttl: Option<Duration>,
+}
+
+impl Resource {
+    /// The conversion between served and stored form.
+    #[must_use]
+    pub fn conversion(&self) -> Option<&'static Conversion> {
+        self.def.conversion
+    }
+
+    /// Key of an object; `namespace` is empty for kinds without.
+    #[must_use]
+    pub fn key(&self, namespace: &str, name: &str) -> String {
+        if self.def.namespaced {
+            format!("{}{namespace}/{name}", self.prefix)
+        } else {
+            format!("{}{name}", self.prefix)
+        }
+    }
+
+    /// Prefix of the keys of a namespace, or of all if it is empty.
+    #[must_use]
+    pub fn scope(&self, namespace: &str) -> String {
+        if self.def.namespaced && !namespace.is_empty() {
+            format!("{}{namespace}/", self.prefix)
+        } else {
+            self.prefix.clone()
+        }
+    }
+
+    /// Turns a stored object into the served version.
+    pub fn to_served(&self, object: &mut Object) {
+        if let Some(conversion) = self.conversion() {
+            (conversion.from_storage)(object);
+        }
+    }
+
+    /// Whether objects are owned through `metadata.namespace`.
+    #[must_use]
+    pub fn namespaced(&self) -> bool {
+        self.def.namespaced
+    }
+}
+
+/// Group and version of a served API.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupVersion {
+    /// Group; empty for the core group.
+    pub group: &'static str,
+    /// Version.
+    pub version: &'static str,
+}
+
+/// Every served resource, over one store.
+pub struct Registry {
+    /// Where objects are.
+    pub storage: Arc<dyn Storage>,
+    /// Which of the two API servers this is.
+    pub profile: Profile,
+    resources: Vec<Arc<Resource>>,
+    by_path: BTreeMap<(&'static str, &'static str, &'static str), usize>,
+}
+
+impl Registry {
+    /// The kinds of a profile over a store. `event_ttl`: how long Events are kept.
+    #[must_use]
+    pub fn new(storage: Arc<dyn Storage>, prefix: &str, profile: Profile, event_ttl: Duration) -> Self {
+        let all = api::kinds::all();
+        let mut resources = Vec::new();
+        let mut by_path = BTreeMap::new();
+        for def in all.iter().filter(|def| def.profiles.contains(&profile)) {
+            let stored = api::kinds::storage_of(def);
+            let group = if stored.group.is_empty() { "core" } else { stored.group };
+            by_path.insert((def.group, def.version, def.resource), resources.len());
+            resources.push(Arc::new(Resource {
+                def,
+                stored,
+                prefix: format!("{prefix}/{group}/{}/", stored.resource),
+                head: format!(r#"{{"kind":"{}","apiVersion":"{}","#, stored.kind, stored.api_version()),
+                ttl: (stored.kind == "Event").then_some(event_ttl),
+            }));
+        }
+        Self {
+            storage,
+            profile,
+            resources,
+            by_path,
+        }
+    }
+
+    /// The resource a path names.
+    #[must_use]
+    pub fn resource(&self, group: &str, version: &str, resource: &str) -> Option<&Arc<Resource>> {
+        // The map is keyed by static strings: a lookup borrows them for as long as the text lives.
+        let key: (&str, &str, &str) = (group, version, resource);
+        self.by_path.get(&key).map(|index| &self.resources[*index])
+    }
+
+    /// Every resource in the order kinds are declared.
+    pub fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.resources.iter()
+    }
+
+    /// Every resource in its stored version only: each object is met once.
+    pub fn stored_resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.resources.iter().filter(|r| r.def.conversion.is_none())
+    }
+
+    /// The stored resource of a kind, whatever version `api_version` says.
+    #[must_use]
+    pub fn by_kind(&self, api_version: &str, kind: &str) -> Option<&Arc<Resource>> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        self.resources
+            .iter()
+            .find(|r| r.def.group == group && r.def.version == version && r.def.kind == kind)
+    }
+
+    /// The served groups and versions: the core group first, then in the order kinds are declared.
+    #[must_use]
+    pub fn group_versions(&self) -> Vec<GroupVersion> {
+        let mut all: Vec<GroupVersion> = Vec::new();
+        for r in &self.resources {
+            let gv = GroupVersion {
+                group: r.def.group,
+                version: r.def.version,
+            };
+            if !all.contains(&gv) {
+                all.push(gv);
+            }
+        }
+        all.sort_by_key(|gv| !gv.group.is_empty());
+        all
+    }
+}

@@ -1,0 +1,189 @@
+//! The server: what all requests share, and the way of one request through it.
+
+pub mod listen;
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use apimachinery::status::Status;
+use bytes::Bytes;
+use futures::FutureExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    authn::{Authenticator, Credentials},
+    discovery::{self, Discovery},
+    errors,
+    handlers::{self, Context},
+    registry::{Registry, write::Warnings},
+    reply::{self, Reply},
+    request::{Accepted, Format, Query, RequestInfo, body, negotiate::Offer},
+};
+
+/// What all requests share.
+pub struct Server {
+    /// Kinds and their objects.
+    pub registry: Registry,
+    /// Discovery documents.
+    pub discovery: Discovery,
+    /// Who clients are.
+    pub authenticator: Box<dyn Authenticator>,
+    /// Cancelled when the server stops: watches end then.
+    pub stopping: CancellationToken,
+    /// How long a request that is no watch may take.
+    pub request_timeout: Duration,
+}
+
+/// The Kubernetes version this server speaks as.
+pub const GIT_VERSION: &str = "v1.36.2";
+
+impl Server {
+    /// Serves one request of a connection.
+    pub async fn serve(self: Arc<Self>, request: Request<Incoming>, certificates: &[CertificateDer<'static>]) -> Reply {
+        let (parts, incoming) = request.into_parts();
+        let audit_id = parts.headers.get("audit-id").cloned().unwrap_or_else(new_audit_id);
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
+        let credentials = Credentials {
+            certificate: certificates.first().map(AsRef::as_ref),
+            authorization: parts.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()),
+        };
+        let authenticated = self.authenticator.authenticate(credentials).await;
+        let context = Arc::new(Context {
+            server: self.clone(),
+            method: parts.method,
+            info,
+            query,
+            headers: parts.headers,
+            user: authenticated.as_ref().ok().cloned().unwrap_or_default(),
+            warnings: Warnings::default(),
+            now: Timestamp::now(),
+        });
+        if authenticated.is_err() {
+            let reply = refuse(&context, &Status::unauthorized());
+            return finish(&context, reply, audit_id);
+        }
+        let work = AssertUnwindSafe(self.dispatch(context.clone(), incoming)).catch_unwind();
+        let result = tokio::time::timeout(self.request_timeout, work).await;
+        let reply = match result {
+            Ok(Ok(Ok(reply))) => reply,
+            Ok(Ok(Err(status))) => refuse(&context, &status),
+            Ok(Err(_panic)) => {
+                tracing::error!(path = context.info.path, "a handler panicked");
+                refuse(
+                    &context,
+                    &errors::internal("This request caused apiserver to panic. Look in the logs for details."),
+                )
+            }
+            Err(_elapsed) => refuse(&context, &timed_out()),
+        };
+        finish(&context, reply, audit_id)
+    }
+
+    async fn dispatch(&self, context: Arc<Context>, incoming: Incoming) -> Result<Reply, Status> {
+        let info = &context.info;
+        if info.is_resource {
+            let known = self
+                .registry
+                .group_versions()
+                .iter()
+                .any(|gv| gv.group == info.group && gv.version == info.version);
+            if !known {
+                return Ok(reply::text(404, "404 page not found\n"));
+            }
+            let bytes = if matches!(context.method, Method::GET | Method::HEAD) {
+                Bytes::new()
+            } else {
+                body::read(incoming).await?
+            };
+            return handlers::serve(context, bytes).await;
+        }
+        if let Some(answer) = discovery::serve::serve(&context) {
+            return answer;
+        }
+        match info.path.as_str() {
+            "/" => Ok(discovery::serve::root(&context)),
+            "/version" | "/version/" => version(&context),
+            "/healthz" | "/livez" | "/readyz" => Ok(reply::text(200, "ok")),
+            _ => Ok(reply::text(404, "404 page not found\n")),
+        }
+    }
+}
+
+fn version(context: &Context) -> Result<Reply, Status> {
+    context.accepted(Offer::Plain).ok();
+    let version = json!({
+        "major": "1",
+        "minor": "36",
+        "emulationMajor": "1",
+        "emulationMinor": "36",
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "35",
+        "gitVersion": GIT_VERSION,
+        "gitCommit": "98b35193b2ac7a23a673325f5e9b830ecd5ba406",
+        "gitTreeState": "clean",
+        "buildDate": "2026-06-01T00:00:00Z",
+        "goVersion": "go1.26.0",
+        "compiler": "gc",
+        "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
+    });
+    let content = serde_json::to_vec_pretty(&version).map_err(errors::internal)?;
+    Ok(reply::bytes(200, "application/json", content))
+}
+
+fn timed_out() -> Status {
+    Status::failure(
+        504,
+        "Timeout",
+        "Timeout: request did not complete within the allotted timeout",
+    )
+    .with_details(apimachinery::status::StatusDetails::default())
+}
+
+fn new_audit_id() -> HeaderValue {
+    HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).unwrap_or(HeaderValue::from_static("none"))
+}
+
+/// An error, in the format the client asked for as far as that goes.
+fn refuse(context: &Context, status: &Status) -> Reply {
+    let accepted = context.accepted(Offer::Plain);
+    let format = accepted.map_or(Format::Json, |accepted: Accepted| accepted.format);
+    reply::status(status, format, context.pretty())
+}
+
+/// Adds what every answer has.
+fn finish(context: &Context, mut reply: Reply, audit_id: HeaderValue) -> Reply {
+    let headers = reply.headers_mut();
+    headers.insert(HeaderName::from_static("audit-id"), audit_id);
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    }
+    add_priority_headers(headers);
+    for text in context.warnings.take() {
+        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            headers.append(header::WARNING, value);
+        }
+    }
+    if context.method == Method::HEAD {
+        *reply.body_mut() = reply::body(Bytes::new());
+    }
+    reply
+}
+
+/// Clients log which flow schema served them; there is one here.
+fn add_priority_headers(headers: &mut HeaderMap) {
+    for (name, value) in [
+        ("x-kubernetes-pf-flowschema-uid", "c0a9d7a4-27d6-5a3a-8f64-0d4f2a6f0f01"),
+        (
+            "x-kubernetes-pf-prioritylevel-uid",
+            "c0a9d7a4-27d6-5a3a-8f64-0d4f2a6f0f02",
+        ),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+}
