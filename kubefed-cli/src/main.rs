@@ -1,3 +1,73 @@
 //! `kubefed`: the federation's command line.
+//!
+//! Users create a control plane (`init`), add and remove member clusters (`join`, `unjoin`), try everything out on
+//! one machine (`local`), and look ahead (`plan`, `traffic`). Everything else is plain kubectl.
 
-fn main() {}
+mod apply;
+mod federation;
+mod init;
+mod join;
+mod kubeconfig;
+mod plan;
+mod progress;
+mod unjoin;
+mod version;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Many Kubernetes clusters, one place to deploy to them, one address that serves the world.
+#[derive(Parser)]
+#[command(name = "kubefed", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every command that talks to clusters.
+#[derive(Args, Clone)]
+struct Common {
+    /// The kubeconfig file with the contexts of host, members and federation [default: $KUBECONFIG or ~/.kube/config]
+    #[arg(long, global = true, value_name = "FILE")]
+    kubeconfig: Option<std::path::PathBuf>,
+    /// Context of the federation [default: the name of the federation in the host cluster]
+    #[arg(long, global = true, value_name = "CONTEXT")]
+    context: Option<String>,
+    /// Namespace of the control plane in the host cluster, and of credentials in members
+    #[arg(long, global = true, default_value = api::well_known::SYSTEM_NAMESPACE, value_name = "NAMESPACE")]
+    federation_system_namespace: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a federation control plane in a host cluster
+    Init(init::InitArgs),
+    /// Add a cluster to the federation
+    Join(join::JoinArgs),
+    /// Remove a cluster from the federation
+    Unjoin(unjoin::UnjoinArgs),
+    /// Show what would run where, and why
+    Plan(plan::PlanArgs),
+    /// Print the versions of this program and of the federation
+    Version(version::VersionArgs),
+}
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Init(args) => init::run(&cli.common, args).await,
+        Command::Join(args) => join::run(&cli.common, args).await,
+        Command::Unjoin(args) => unjoin::run(&cli.common, args).await,
+        Command::Plan(args) => plan::run(&cli.common, args).await,
+        Command::Version(args) => version::run(&cli.common, args).await,
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

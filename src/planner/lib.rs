@@ -1,1 +1,82 @@
 //! Replica placement as pure functions.
+//!
+//! [`plan`] splits a number of replicas over clusters as Federation v1 did ([`v1`]), and says in words why each
+//! cluster got what it got. Nothing here reads a clock or a random source: the same input gives the same plan,
+//! which is what lets `kubefed plan` show beforehand what the controller will do.
+
+mod reasons;
+mod v1;
+
+use std::collections::BTreeMap;
+
+use api::preferences::Preferences;
+
+/// What to split, and over what.
+#[derive(Debug, Clone)]
+pub struct Input<'a> {
+    /// `namespace/name` of the object; breaks ties between clusters of equal weight.
+    pub key: &'a str,
+    /// Replicas to place in all clusters together.
+    pub replicas: i64,
+    /// The object's preferences.
+    pub preferences: &'a Preferences,
+    /// The clusters that may get replicas, each once.
+    pub clusters: Vec<ClusterInput>,
+}
+
+/// One cluster that may get replicas.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClusterInput {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Replicas that run there now; `None` if the object is not there.
+    pub current: Option<i64>,
+    /// Replicas that fit there at most; `None` if nothing is known against it.
+    pub capacity: Option<i64>,
+}
+
+/// The outcome: where how many replicas go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Replicas per cluster; every cluster of the input is there, if only with 0.
+    pub replicas: BTreeMap<String, i64>,
+    /// Replicas asked of a cluster beyond its capacity, because they fit nowhere else
+    /// (with `rebalance`: that were its share, even if they were placed elsewhere).
+    pub overflow: BTreeMap<String, i64>,
+    /// Why, in words, for every cluster.
+    pub reasons: BTreeMap<String, String>,
+}
+
+impl Plan {
+    /// What the object in `cluster` asks for: its planned replicas and its overflow, so that pods which do not fit
+    /// yet stay visible as pending.
+    #[must_use]
+    pub fn desired(&self, cluster: &str) -> i64 {
+        let of = |map: &BTreeMap<String, i64>| map.get(cluster).copied().unwrap_or(0);
+        of(&self.replicas) + of(&self.overflow)
+    }
+
+    /// Replicas that found no place at all.
+    #[must_use]
+    pub fn unplaced(&self, wanted: i64) -> i64 {
+        (wanted - self.replicas.values().sum::<i64>()).max(0)
+    }
+}
+
+/// Splits `input.replicas` over `input.clusters`.
+#[must_use]
+pub fn plan(input: &Input<'_>) -> Plan {
+    let outcome = v1::split(input);
+    let reasons = reasons::explain(input, &outcome);
+    let name = |index: usize| input.clusters[index].name.clone();
+    Plan {
+        replicas: outcome.replicas.iter().enumerate().map(|(i, n)| (name(i), *n)).collect(),
+        overflow: outcome.overflow.iter().enumerate().filter(|(_, n)| **n != 0).map(|(i, n)| (name(i), *n)).collect(),
+        reasons,
+    }
+}
+
+#[cfg(test)]
+mod tests;
