@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{Args, FromArgMatches as _};
 use k8s_openapi::api::core::v1::Secret;
 use kube::config::Kubeconfig;
 use kube::{Api, Client};
@@ -47,6 +47,15 @@ pub(crate) struct JoinArgs {
     /// How long to wait until the cluster is Ready, in seconds; 0 does not wait
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     timeout: u64,
+}
+
+impl JoinArgs {
+    /// The defaults for a cluster whose context has its name.
+    pub(crate) fn of(name: &str, host_context: &str) -> anyhow::Result<Self> {
+        let command = Self::augment_args(clap::Command::new("join"));
+        let matches = command.try_get_matches_from(["join", name, "--host-cluster-context", host_context])?;
+        Ok(Self::from_arg_matches(&matches)?)
+    }
 }
 
 /// What joins: the member, and the names of what is made for it.

@@ -4,10 +4,13 @@
 //! one machine (`local`), and look ahead (`plan`, `traffic`). Everything else is plain kubectl.
 
 mod apply;
+mod certificates;
+mod demo;
 mod federation;
 mod init;
 mod join;
 mod kubeconfig;
+mod local;
 mod plan;
 mod progress;
 mod unjoin;
@@ -39,6 +42,16 @@ struct Common {
     federation_system_namespace: String,
 }
 
+impl Default for Common {
+    fn default() -> Self {
+        Self {
+            kubeconfig: None,
+            context: None,
+            federation_system_namespace: api::well_known::SYSTEM_NAMESPACE.to_owned(),
+        }
+    }
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Start a federation control plane in a host cluster
@@ -47,6 +60,8 @@ enum Command {
     Join(join::JoinArgs),
     /// Remove a cluster from the federation
     Unjoin(unjoin::UnjoinArgs),
+    /// A federation of small clusters on this machine
+    Local(local::LocalArgs),
     /// Show what would run where, and why
     Plan(plan::PlanArgs),
     /// Print the versions of this program and of the federation
@@ -60,6 +75,7 @@ async fn main() -> std::process::ExitCode {
         Command::Init(args) => init::run(&cli.common, args).await,
         Command::Join(args) => join::run(&cli.common, args).await,
         Command::Unjoin(args) => unjoin::run(&cli.common, args).await,
+        Command::Local(args) => local::run(args).await,
         Command::Plan(args) => plan::run(&cli.common, args).await,
         Command::Version(args) => version::run(&cli.common, args).await,
     };

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{InitArgs, ServiceType};
-use super::certificates::{Authority, Pair};
+use crate::certificates::{Authority, Pair};
 
 /// Annotation on everything `init` creates: the name of the federation. `join` reads it.
 pub(crate) const FEDERATION_NAME: &str = "federation.alpha.kubernetes.io/federation-name";

@@ -3,7 +3,6 @@
 //! Everything is written by server-side apply, so that a run that was interrupted is simply run again: what exists
 //! stays (certificates above all), what is missing is added.
 
-mod certificates;
 mod manifests;
 
 pub(crate) use manifests::FEDERATION_NAME;
@@ -12,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, ValueEnum};
+use clap::{Args, FromArgMatches as _, ValueEnum};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Secret, Service};
 use kube::{Api, Client};
@@ -20,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::progress::{step, wait_for};
 use crate::{Common, apply, kubeconfig};
-use certificates::{Authority, Pair};
+use crate::certificates::{Authority, Pair};
 use manifests::Plane;
 
 /// Start a federation control plane in a host cluster.
@@ -101,6 +100,15 @@ pub(crate) enum ServiceType {
     LoadBalancer,
     /// A port on every node of the host cluster.
     NodePort,
+}
+
+impl InitArgs {
+    /// The defaults for a federation of that name.
+    pub(crate) fn named(name: &str) -> anyhow::Result<Self> {
+        let command = Self::augment_args(clap::Command::new("init"));
+        let matches = command.try_get_matches_from(["init", name]).context("invalid federation name")?;
+        Self::from_arg_matches(&matches).context("invalid federation name")
+    }
 }
 
 impl ServiceType {

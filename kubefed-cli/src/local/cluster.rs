@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use kube::config::Kubeconfig;
 
 use super::process::Process;
+use super::{Kubernetes, real};
 use super::state::ClusterState;
 use crate::progress::wait_for;
 use crate::{Common, kubeconfig};
@@ -34,17 +35,29 @@ pub(crate) fn data_dir(dir: &Path, name: &str) -> PathBuf {
     dir.join("clusters").join(name)
 }
 
-fn log_file(dir: &Path, name: &str) -> PathBuf {
+pub(super) fn log_file(dir: &Path, name: &str) -> PathBuf {
     dir.join("logs").join(format!("{name}.log"))
 }
 
 /// Starts the cluster if it is not running, and waits until its API server answers and its nodes are ready.
-pub(crate) async fn start(dir: &Path, cluster: &mut ClusterState, nodes: u32) -> anyhow::Result<()> {
-    if !cluster.processes.iter().any(Process::is_alive) {
-        cluster.processes = vec![spawn_minicluster(dir, cluster, nodes)?];
+pub(crate) async fn start(
+    dir: &Path,
+    cluster: &mut ClusterState,
+    nodes: u32,
+    kubernetes: Kubernetes,
+) -> anyhow::Result<()> {
+    match kubernetes {
+        Kubernetes::Mini => {
+            if !cluster.processes.iter().any(Process::is_alive) {
+                cluster.processes = vec![spawn_minicluster(dir, cluster, nodes)?];
+            }
+        }
+        Kubernetes::Real => real::start(dir, cluster, nodes).await?,
     }
     let config = ready(dir, cluster).await?;
-    cluster.pod_cidr = pod_cidr(&config).await?;
+    if kubernetes == Kubernetes::Mini {
+        cluster.pod_cidr = pod_cidr(&config).await?;
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 mod cluster;
 mod down;
 pub(crate) mod process;
+mod real;
 mod state;
 mod status;
 mod up;
@@ -15,9 +16,31 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
+pub(crate) use down::stop as stop_all;
 pub(crate) use state::{ClusterState, State};
+
+/// What the clusters of a local federation are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kubernetes {
+    /// Clusters in one process each.
+    #[default]
+    Mini,
+    /// kube-apiserver, etcd and kube-controller-manager, with our node agent as their kubelet.
+    Real,
+}
+
+impl Kubernetes {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Mini => "mini",
+            Self::Real => "real",
+        }
+    }
+}
 
 /// A federation on this machine.
 #[derive(Args, Clone)]

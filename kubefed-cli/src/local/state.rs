@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::Kubernetes;
 use super::process::Process;
 use crate::kubeconfig;
 
@@ -16,8 +17,9 @@ pub(crate) struct State {
     pub(crate) http_port: u16,
     /// Port of the load balancer for HTTPS on 127.0.0.1.
     pub(crate) https_port: u16,
-    /// Node port of the federation's API server.
-    pub(crate) api_server_port: u16,
+    /// What the clusters are.
+    #[serde(default)]
+    pub(crate) kubernetes: Kubernetes,
     /// The clusters; the first is the host.
     pub(crate) clusters: Vec<ClusterState>,
 }

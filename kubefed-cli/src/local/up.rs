@@ -8,7 +8,7 @@ use clap::Args;
 use futures::future::try_join_all;
 
 use super::state::kubeconfig_of;
-use super::{ClusterState, Place, State, cluster, down, status};
+use super::{ClusterState, Kubernetes, Place, State, cluster, down, real, status};
 use crate::progress::step;
 use crate::{Common, federation, init, join, kubeconfig};
 
@@ -26,6 +26,9 @@ pub(crate) struct UpArgs {
     /// Nodes of each cluster
     #[arg(long, default_value_t = 3)]
     pub(crate) nodes: u32,
+    /// What the clusters are
+    #[arg(long, value_enum, default_value_t, hide = true)]
+    pub(crate) kubernetes: Kubernetes,
     /// Return when everything runs, instead of staying and stopping it at Ctrl-C
     #[arg(long)]
     pub(crate) detach: bool,
@@ -63,8 +66,9 @@ async fn bring_up(dir: &Path, args: &UpArgs) -> anyhow::Result<()> {
     let mut state = recorded(dir, args)?;
     let kubeconfig_file = kubeconfig_of(dir);
     let names: Vec<_> = state.clusters.iter().map(|c| c.name.clone()).collect();
+    let kubernetes = state.kubernetes;
     let started = step(&format!("Starting clusters {}", names.join(", ")), async {
-        let started = try_join_all(state.clusters.iter_mut().map(|c| cluster::start(dir, c, args.nodes))).await;
+        let started = try_join_all(state.clusters.iter_mut().map(|c| cluster::start(dir, c, args.nodes, kubernetes))).await;
         // Whatever did start must be found by `down`.
         state.write(dir)?;
         started
@@ -76,11 +80,11 @@ async fn bring_up(dir: &Path, args: &UpArgs) -> anyhow::Result<()> {
     }
     let common = Common { kubeconfig: Some(kubeconfig_file.clone()), ..Common::default() };
     let host = state.clusters[0].name.clone();
-    init::run(&common, init_args(&state, &host, args)).await?;
+    init::run(&common, init_args(&state, &host, args)?).await?;
     set_current_context(&kubeconfig_file)?;
     let joined = joined(&common, &host).await?;
     let missing = state.clusters.iter().filter(|c| !joined.contains(&c.name));
-    try_join_all(missing.map(|c| join::run(&common, join::JoinArgs::of(&c.name, &host)))).await?;
+    try_join_all(missing.map(|c| async { join::run(&common, join::JoinArgs::of(&c.name, &host)?).await })).await?;
     Ok(())
 }
 
@@ -91,7 +95,7 @@ fn recorded(dir: &Path, args: &UpArgs) -> anyhow::Result<State> {
         None => State {
             http_port: cluster::free_port()?,
             https_port: cluster::free_port()?,
-            api_server_port: 0,
+            kubernetes: args.kubernetes,
             clusters: Vec::new(),
         },
     };
@@ -100,7 +104,9 @@ fn recorded(dir: &Path, args: &UpArgs) -> anyhow::Result<State> {
         anyhow::ensure!(wrong.is_empty(), "invalid cluster name {name:?}: {}", wrong.join("; "));
         if !state.clusters.iter().any(|c| &c.name == name) {
             let port = cluster::free_port()?;
-            state.clusters.push(ClusterState { name: name.clone(), port, pod_cidr: String::new(), processes: vec![] });
+            let index = state.clusters.len();
+            let pod_cidr = if state.kubernetes == Kubernetes::Real { real::address_range(index)? } else { String::new() };
+            state.clusters.push(ClusterState { name: name.clone(), port, pod_cidr, processes: vec![] });
         }
     }
     anyhow::ensure!(!state.clusters.is_empty(), "no clusters: give --clusters");
@@ -109,10 +115,10 @@ fn recorded(dir: &Path, args: &UpArgs) -> anyhow::Result<State> {
     Ok(state)
 }
 
-fn init_args(state: &State, host: &str, args: &UpArgs) -> init::InitArgs {
+fn init_args(state: &State, host: &str, args: &UpArgs) -> anyhow::Result<init::InitArgs> {
     let mut ingress_arg_overrides = vec!["--local-client-networks".to_owned()];
     ingress_arg_overrides.extend(args.ingress_arg_overrides.iter().cloned());
-    init::InitArgs {
+    Ok(init::InitArgs {
         host_cluster_context: Some(host.to_owned()),
         api_server_service_type: init::ServiceType::NodePort,
         ingress_bind_address: "127.0.0.1".into(),
@@ -121,8 +127,8 @@ fn init_args(state: &State, host: &str, args: &UpArgs) -> init::InitArgs {
         ingress_publish_address: vec![format!("127.0.0.1:{}", state.http_port)],
         ingress_arg_overrides,
         controllermanager_arg_overrides: args.controllermanager_arg_overrides.clone(),
-        ..init::InitArgs::named(FEDERATION)
-    }
+        ..init::InitArgs::named(FEDERATION)?
+    })
 }
 
 /// Plain `kubectl --kubeconfig D/kubeconfig` talks to the federation.
