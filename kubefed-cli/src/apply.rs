@@ -11,7 +11,9 @@ pub(crate) const FIELD_MANAGER: &str = "kubefed";
 
 fn api_of(client: &Client, object: &Value) -> anyhow::Result<(Api<DynamicObject>, String)> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-    let (group, version) = text("/apiVersion").map(|v| v.split_once('/').unwrap_or(("", v))).context("no apiVersion")?;
+    let (group, version) = text("/apiVersion")
+        .map(|v| v.split_once('/').unwrap_or(("", v)))
+        .context("no apiVersion")?;
     let kind = text("/kind").context("no kind")?;
     let name = text("/metadata/name").context("no name")?;
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
@@ -31,7 +33,9 @@ fn describe(object: &Value) -> String {
 pub(crate) async fn object(client: &Client, object: &Value) -> anyhow::Result<DynamicObject> {
     let (api, name) = api_of(client, object)?;
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    api.patch(&name, &parameters, &Patch::Apply(object)).await.with_context(|| format!("cannot apply {}", describe(object)))
+    api.patch(&name, &parameters, &Patch::Apply(object))
+        .await
+        .with_context(|| format!("cannot apply {}", describe(object)))
 }
 
 /// Deletes the object; one that is gone already is fine. Returns whether it was there.

@@ -45,8 +45,11 @@ impl Authority {
     pub(crate) fn new(federation: &str) -> anyhow::Result<Self> {
         let mut parameters = parameters(federation, None, AUTHORITY_DAYS)?;
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.key_usages =
-            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        parameters.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
         let key = KeyPair::generate().context("cannot make a key for the certificate authority")?;
         let issuer = CertifiedIssuer::self_signed(parameters, key).context("cannot make the certificate authority")?;
         Ok(Self { issuer })
@@ -77,8 +80,12 @@ impl Authority {
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().with_context(|| format!("cannot make a key for {whom}"))?;
-        let certificate =
-            parameters.signed_by(&key, &self.issuer).with_context(|| format!("cannot sign a certificate for {whom}"))?;
-        Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
+        let certificate = parameters
+            .signed_by(&key, &self.issuer)
+            .with_context(|| format!("cannot sign a certificate for {whom}"))?;
+        Ok(Pair {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
     }
 }

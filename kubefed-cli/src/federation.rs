@@ -28,7 +28,10 @@ pub(crate) async fn find(common: &Common, config: &Kubeconfig, host_context: &st
         .list(&Default::default())
         .await
         .with_context(|| format!("cannot list Deployments in {namespace} of {host_context:?}"))?;
-    let named = deployments.items.iter().find_map(|d| d.annotations().get(FEDERATION_NAME).cloned());
+    let named = deployments
+        .items
+        .iter()
+        .find_map(|d| d.annotations().get(FEDERATION_NAME).cloned());
     let Some(name) = named else {
         bail!("{host_context:?} hosts no federation in namespace {namespace}: run `kubefed init` first")
     };
@@ -46,5 +49,8 @@ pub(crate) fn clusters(client: &Client) -> Api<DynamicObject> {
 /// Whether a Cluster's condition of that type is True.
 pub(crate) fn condition(cluster: &DynamicObject, kind: &str) -> bool {
     let conditions = cluster.data.pointer("/status/conditions").and_then(|c| c.as_array());
-    conditions.into_iter().flatten().any(|c| c["type"] == kind && c["status"] == "True")
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|c| c["type"] == kind && c["status"] == "True")
 }

@@ -80,7 +80,8 @@ impl Membership {
 
     pub(crate) fn cluster_role(&self) -> Value {
         let all = ["get", "list", "watch", "create", "update", "patch", "delete"];
-        let rule = |group: &str, resources: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": all});
+        let rule =
+            |group: &str, resources: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": all});
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": self.role}, "rules": [
             rule("", &["namespaces", "configmaps", "secrets", "services", "serviceaccounts"]),
             rule("apps", &["replicasets", "deployments", "daemonsets", "statefulsets"]),
@@ -107,12 +108,12 @@ impl Membership {
 
     fn cluster(&self, server: &str, labels: &Value) -> Value {
         json!({"apiVersion": "federation/v1beta1", "kind": "Cluster",
-            "metadata": {"name": self.name, "labels": labels, "annotations": {
-                SERVICE_ACCOUNT_NAME: self.account, CLUSTER_ROLE_NAME: self.role}},
-            "spec": {
-                "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server}],
-                "secretRef": {"name": self.secret},
-            }})
+        "metadata": {"name": self.name, "labels": labels, "annotations": {
+            SERVICE_ACCOUNT_NAME: self.account, CLUSTER_ROLE_NAME: self.role}},
+        "spec": {
+            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server}],
+            "secretRef": {"name": self.secret},
+        }})
     }
 }
 
@@ -128,23 +129,42 @@ pub(crate) async fn run(common: &Common, args: JoinArgs) -> anyhow::Result<ExitC
         Some(server) => server.clone(),
         None => kubeconfig::server(&config, &member_context)?,
     };
-    let server = if server.contains("://") { server } else { format!("https://{server}") };
+    let server = if server.contains("://") {
+        server
+    } else {
+        format!("https://{server}")
+    };
     let federation = federation::find(common, &config, &args.host_cluster_context).await?;
     let membership = Membership {
         account: format!("{}-{}", args.name, account_suffix(&args.host_cluster_context)),
         role: format!("federation-controller-manager:{}-{}", federation.name, args.name),
-        secret: args.secret_name.clone().unwrap_or_else(|| format!("{}-credentials", args.name)),
+        secret: args
+            .secret_name
+            .clone()
+            .unwrap_or_else(|| format!("{}-credentials", args.name)),
         namespace: common.federation_system_namespace.clone(),
         name: args.name.clone(),
     };
     let cluster = membership.cluster(&server, &labels);
     if args.dry_run {
-        println!("{}", serde_saphyr::to_string(&cluster).context("cannot print the Cluster")?);
+        println!(
+            "{}",
+            serde_saphyr::to_string(&cluster).context("cannot print the Cluster")?
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let clusters = federation::clusters(&federation.client);
-    if clusters.get_opt(&args.name).await.context("cannot read the federation's clusters")?.is_some() {
-        bail!("cluster {:?} has already joined the federation {:?}", args.name, federation.name);
+    if clusters
+        .get_opt(&args.name)
+        .await
+        .context("cannot read the federation's clusters")?
+        .is_some()
+    {
+        bail!(
+            "cluster {:?} has already joined the federation {:?}",
+            args.name,
+            federation.name
+        );
     }
     let member = kubeconfig::client(&config, &member_context).await?;
     if let Err(error) = establish(&membership, &federation, &member, &config, &member_context, &cluster).await {
@@ -161,7 +181,9 @@ pub(crate) async fn run(common: &Common, args: JoinArgs) -> anyhow::Result<ExitC
 fn parse_labels(labels: &[String]) -> anyhow::Result<Value> {
     let mut map = serde_json::Map::new();
     for label in labels {
-        let (key, value) = label.split_once('=').with_context(|| format!("label {label:?} is not of the form key=value"))?;
+        let (key, value) = label
+            .split_once('=')
+            .with_context(|| format!("label {label:?} is not of the form key=value"))?;
         map.insert(key.to_owned(), json!(value));
     }
     Ok(Value::Object(map))
@@ -169,7 +191,16 @@ fn parse_labels(labels: &[String]) -> anyhow::Result<Value> {
 
 /// A context's name as part of an object's name.
 fn account_suffix(context: &str) -> String {
-    let clean: String = context.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let clean: String = context
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
+        .collect();
     clean.trim_matches('-').to_owned()
 }
 
@@ -190,12 +221,17 @@ async fn establish(
         membership.token_secret(),
     ];
     for object in prepared {
-        apply::object(member, &object).await.with_context(|| format!("in the joining cluster {member_context:?}"))?;
+        apply::object(member, &object)
+            .await
+            .with_context(|| format!("in the joining cluster {member_context:?}"))?;
     }
     let secrets: Api<Secret> = Api::namespaced(member.clone(), &membership.namespace);
     let token_secret = format!("{}-token", membership.account);
     let (token, ca) = wait_for(
-        &format!("the joining cluster to issue a token for ServiceAccount {}", membership.account),
+        &format!(
+            "the joining cluster to issue a token for ServiceAccount {}",
+            membership.account
+        ),
         Duration::from_secs(30),
         || async {
             let data = secrets.get(&token_secret).await?.data.unwrap_or_default();
@@ -207,8 +243,12 @@ async fn establish(
     let ca = server_authority(config, member_context).unwrap_or(ca);
     let mut secret = membership.host_secret();
     secret["stringData"] = json!({"token": token, "ca.crt": ca});
-    apply::object(&federation.host, &secret).await.context("in the host cluster")?;
-    apply::object(&federation.client, cluster).await.context("in the federation")?;
+    apply::object(&federation.host, &secret)
+        .await
+        .context("in the host cluster")?;
+    apply::object(&federation.client, cluster)
+        .await
+        .context("in the federation")?;
     Ok(())
 }
 
@@ -216,7 +256,12 @@ async fn establish(
 /// another certificate than the one its pods know.
 fn server_authority(config: &Kubeconfig, context_name: &str) -> Option<String> {
     let context = kubeconfig::context(config, context_name).ok()?;
-    let cluster = config.clusters.iter().find(|c| c.name == context.cluster)?.cluster.as_ref()?;
+    let cluster = config
+        .clusters
+        .iter()
+        .find(|c| c.name == context.cluster)?
+        .cluster
+        .as_ref()?;
     if let Some(data) = &cluster.certificate_authority_data {
         use base64::Engine as _;
         return String::from_utf8(base64::engine::general_purpose::STANDARD.decode(data).ok()?).ok();
@@ -247,7 +292,11 @@ async fn wait_ready(federation: &Federation, name: &str, limit: Duration) -> any
         if federation::condition(&cluster, "Ready") {
             return Ok(Some(()));
         }
-        let reported = cluster.data.pointer("/status/conditions").map(ToString::to_string).unwrap_or_default();
+        let reported = cluster
+            .data
+            .pointer("/status/conditions")
+            .map(ToString::to_string)
+            .unwrap_or_default();
         bail!("it has joined, but its conditions are {reported:?}")
     })
     .await

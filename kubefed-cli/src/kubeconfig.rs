@@ -24,9 +24,7 @@ pub(crate) fn path(common: &Common) -> anyhow::Result<PathBuf> {
 /// Reads the kubeconfig; `$KUBECONFIG` lists are merged as kubectl does.
 pub(crate) fn read(common: &Common) -> anyhow::Result<Kubeconfig> {
     match &common.kubeconfig {
-        Some(path) => {
-            Kubeconfig::read_from(path).with_context(|| format!("cannot read kubeconfig {}", path.display()))
-        }
+        Some(path) => Kubeconfig::read_from(path).with_context(|| format!("cannot read kubeconfig {}", path.display())),
         None => Kubeconfig::read().context("cannot read kubeconfig"),
     }
 }
@@ -34,7 +32,11 @@ pub(crate) fn read(common: &Common) -> anyhow::Result<Kubeconfig> {
 /// The contexts of a kubeconfig, for error messages.
 fn known_contexts(config: &Kubeconfig) -> String {
     let names: Vec<_> = config.contexts.iter().map(|c| c.name.as_str()).collect();
-    if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) }
+    if names.is_empty() {
+        "it has none".to_owned()
+    } else {
+        format!("it has {}", names.join(", "))
+    }
 }
 
 /// The context of that name, or an error that lists those there are.
@@ -44,15 +46,27 @@ pub(crate) fn context<'a>(config: &'a Kubeconfig, name: &str) -> anyhow::Result<
         .iter()
         .find(|c| c.name == name)
         .and_then(|c| c.context.as_ref())
-        .with_context(|| format!("cluster context {name:?} not found in the kubeconfig: {}", known_contexts(config)))
+        .with_context(|| {
+            format!(
+                "cluster context {name:?} not found in the kubeconfig: {}",
+                known_contexts(config)
+            )
+        })
 }
 
 /// The server address of a context.
 pub(crate) fn server(config: &Kubeconfig, context_name: &str) -> anyhow::Result<String> {
     let context = context(config, context_name)?;
-    let cluster = config.clusters.iter().find(|c| c.name == context.cluster).and_then(|c| c.cluster.as_ref());
+    let cluster = config
+        .clusters
+        .iter()
+        .find(|c| c.name == context.cluster)
+        .and_then(|c| c.cluster.as_ref());
     let Some(server) = cluster.and_then(|c| c.server.clone()) else {
-        bail!("context {context_name:?} names the cluster {:?}, which has no server in the kubeconfig", context.cluster)
+        bail!(
+            "context {context_name:?} names the cluster {:?}, which has no server in the kubeconfig",
+            context.cluster
+        )
     };
     Ok(server)
 }
@@ -60,7 +74,10 @@ pub(crate) fn server(config: &Kubeconfig, context_name: &str) -> anyhow::Result<
 /// A client configuration for a context.
 pub(crate) async fn config(kubeconfig: &Kubeconfig, context_name: &str) -> anyhow::Result<kube::Config> {
     context(kubeconfig, context_name)?;
-    let options = KubeConfigOptions { context: Some(context_name.to_owned()), ..KubeConfigOptions::default() };
+    let options = KubeConfigOptions {
+        context: Some(context_name.to_owned()),
+        ..KubeConfigOptions::default()
+    };
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig.clone(), &options)
         .await
         .with_context(|| format!("cannot use context {context_name:?}"))?;
@@ -74,7 +91,10 @@ pub(crate) async fn client(kubeconfig: &Kubeconfig, context_name: &str) -> anyho
     let config = config(kubeconfig, context_name).await?;
     let server = config.cluster_url.to_string();
     let client = kube::Client::try_from(config).with_context(|| format!("cannot use context {context_name:?}"))?;
-    client.apiserver_version().await.map_err(|error| explain_unreachable(&server, context_name, error))?;
+    client
+        .apiserver_version()
+        .await
+        .map_err(|error| explain_unreachable(&server, context_name, error))?;
     Ok(client)
 }
 
@@ -106,14 +126,30 @@ pub(crate) fn merge_into(
     let mut config = if path.exists() {
         Kubeconfig::read_from(path).with_context(|| format!("cannot read kubeconfig {}", path.display()))?
     } else {
-        Kubeconfig { kind: Some("Config".into()), api_version: Some("v1".into()), ..Kubeconfig::default() }
+        Kubeconfig {
+            kind: Some("Config".into()),
+            api_version: Some("v1".into()),
+            ..Kubeconfig::default()
+        }
     };
     remove_entries(&mut config, name);
-    config.clusters.push(NamedCluster { name: name.to_owned(), cluster: Some(cluster), ..Default::default() });
-    config.auth_infos.push(NamedAuthInfo { name: name.to_owned(), auth_info: Some(user), ..Default::default() });
+    config.clusters.push(NamedCluster {
+        name: name.to_owned(),
+        cluster: Some(cluster),
+        ..Default::default()
+    });
+    config.auth_infos.push(NamedAuthInfo {
+        name: name.to_owned(),
+        auth_info: Some(user),
+        ..Default::default()
+    });
     config.contexts.push(NamedContext {
         name: name.to_owned(),
-        context: Some(Context { cluster: name.to_owned(), user: Some(name.to_owned()), ..Context::default() }),
+        context: Some(Context {
+            cluster: name.to_owned(),
+            user: Some(name.to_owned()),
+            ..Context::default()
+        }),
         ..Default::default()
     });
     write(path, &config)
@@ -136,12 +172,19 @@ pub(crate) fn write(path: &Path, config: &Kubeconfig) -> anyhow::Result<()> {
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let temporary = path.with_extension(format!("tmp{}", std::process::id()));
     let write = || -> std::io::Result<()> {
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)

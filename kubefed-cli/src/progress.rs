@@ -29,13 +29,12 @@ where
 {
     let started = tokio::time::Instant::now();
     let mut pause = Duration::from_millis(20);
-    let mut last = None;
     loop {
-        match probe().await {
+        let last = match probe().await {
             Ok(Some(value)) => return Ok(value),
-            Ok(None) => last = None,
-            Err(error) => last = Some(error),
-        }
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
         if started.elapsed() >= limit {
             let waited = format!("timed out after {} s waiting for {what}", limit.as_secs());
             return Err(match last {

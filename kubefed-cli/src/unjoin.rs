@@ -37,7 +37,11 @@ pub(crate) async fn run(common: &Common, args: UnjoinArgs) -> anyhow::Result<Exi
     let config = kubeconfig::read(common)?;
     let federation = federation::find(common, &config, &args.host_cluster_context).await?;
     let clusters = federation::clusters(&federation.client);
-    let Some(cluster) = clusters.get_opt(&args.name).await.context("cannot read the federation's clusters")? else {
+    let Some(cluster) = clusters
+        .get_opt(&args.name)
+        .await
+        .context("cannot read the federation's clusters")?
+    else {
         bail!("cluster {:?} is not in the federation {:?}", args.name, federation.name);
     };
     let member_context = args.cluster_context.clone().unwrap_or_else(|| args.name.clone());
@@ -49,7 +53,10 @@ pub(crate) async fn run(common: &Common, args: UnjoinArgs) -> anyhow::Result<Exi
         }
         Err(error) => return Err(error.context("use --force to remove the cluster all the same")),
     };
-    clusters.delete(&args.name, &DeleteParams::default()).await.context("cannot delete the Cluster")?;
+    clusters
+        .delete(&args.name, &DeleteParams::default())
+        .await
+        .context("cannot delete the Cluster")?;
     wait_for("the Cluster to be gone", Duration::from_secs(60), || async {
         Ok(clusters.get_opt(&args.name).await?.is_none().then_some(()))
     })
@@ -67,7 +74,11 @@ pub(crate) async fn run(common: &Common, args: UnjoinArgs) -> anyhow::Result<Exi
 
 fn membership(common: &Common, cluster: &DynamicObject) -> Membership {
     let annotation = |key| apply::annotation(cluster, key).unwrap_or_default().to_owned();
-    let secret = cluster.data.pointer("/spec/secretRef/name").and_then(|name| name.as_str()).unwrap_or_default();
+    let secret = cluster
+        .data
+        .pointer("/spec/secretRef/name")
+        .and_then(|name| name.as_str())
+        .unwrap_or_default();
     Membership {
         name: cluster.name_any(),
         namespace: common.federation_system_namespace.clone(),
@@ -77,10 +88,18 @@ fn membership(common: &Common, cluster: &DynamicObject) -> Membership {
     }
 }
 
-async fn remove_access(common: &Common, args: &UnjoinArgs, cluster: &DynamicObject, member: &Client) -> anyhow::Result<()> {
+async fn remove_access(
+    common: &Common,
+    args: &UnjoinArgs,
+    cluster: &DynamicObject,
+    member: &Client,
+) -> anyhow::Result<()> {
     let membership = membership(common, cluster);
     if membership.account.is_empty() {
-        eprintln!("warning: cluster {:?} was not joined by kubefed: nothing to remove in it", args.name);
+        eprintln!(
+            "warning: cluster {:?} was not joined by kubefed: nothing to remove in it",
+            args.name
+        );
         return Ok(());
     }
     let made_by_join = [
@@ -98,7 +117,9 @@ async fn remove_access(common: &Common, args: &UnjoinArgs, cluster: &DynamicObje
 async fn remove_secret(common: &Common, federation: &Federation, cluster: &DynamicObject) -> anyhow::Result<()> {
     let membership = membership(common, cluster);
     if !membership.secret.is_empty() {
-        apply::delete(&federation.host, &membership.host_secret()).await.context("in the host cluster")?;
+        apply::delete(&federation.host, &membership.host_secret())
+            .await
+            .context("in the host cluster")?;
     }
     Ok(())
 }
@@ -130,7 +151,11 @@ async fn delete_propagated(member: &Client) -> anyhow::Result<()> {
             .await
             .with_context(|| format!("cannot list {kind} objects of the leaving cluster"))?;
         for object in objects {
-            let api = Api::<DynamicObject>::namespaced_with(member.clone(), &object.namespace().unwrap_or_default(), &resource);
+            let api = Api::<DynamicObject>::namespaced_with(
+                member.clone(),
+                &object.namespace().unwrap_or_default(),
+                &resource,
+            );
             match api.delete(&object.name_any(), &DeleteParams::background()).await {
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if status.code == 404 => {}

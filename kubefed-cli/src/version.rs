@@ -20,9 +20,16 @@ pub(crate) struct VersionArgs {
 
 pub(crate) async fn run(common: &Common, args: VersionArgs) -> anyhow::Result<ExitCode> {
     let own = env!("CARGO_PKG_VERSION");
-    let server = if args.client { None } else { server_version(common).await? };
+    let server = if args.client {
+        None
+    } else {
+        server_version(common).await?
+    };
     if args.output == "json" {
-        println!("{}", serde_json::json!({"clientVersion": {"gitVersion": format!("v{own}")}, "serverVersion": server}));
+        println!(
+            "{}",
+            serde_json::json!({"clientVersion": {"gitVersion": format!("v{own}")}, "serverVersion": server})
+        );
         return Ok(ExitCode::SUCCESS);
     }
     println!("Client Version: v{own}");
@@ -34,8 +41,15 @@ pub(crate) async fn run(common: &Common, args: VersionArgs) -> anyhow::Result<Ex
 
 async fn server_version(common: &Common) -> anyhow::Result<Option<serde_json::Value>> {
     let config = kubeconfig::read(common)?;
-    let Some(context) = common.context.clone().or(config.current_context.clone()) else { return Ok(None) };
+    let Some(context) = common.context.clone().or(config.current_context.clone()) else {
+        return Ok(None);
+    };
     let client = kubeconfig::client(&config, &context).await?;
-    let info = client.apiserver_version().await.context("cannot read the server's version")?;
-    Ok(Some(serde_json::to_value(info).context("cannot print the server's version")?))
+    let info = client
+        .apiserver_version()
+        .await
+        .context("cannot read the server's version")?;
+    Ok(Some(
+        serde_json::to_value(info).context("cannot print the server's version")?,
+    ))
 }

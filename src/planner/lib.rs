@@ -72,8 +72,19 @@ pub fn plan(input: &Input<'_>) -> Plan {
     let reasons = reasons::explain(input, &outcome);
     let name = |index: usize| input.clusters[index].name.clone();
     Plan {
-        replicas: outcome.replicas.iter().enumerate().map(|(i, n)| (name(i), *n)).collect(),
-        overflow: outcome.overflow.iter().enumerate().filter(|(_, n)| **n != 0).map(|(i, n)| (name(i), *n)).collect(),
+        replicas: outcome
+            .replicas
+            .iter()
+            .enumerate()
+            .map(|(i, n)| (name(i), *n))
+            .collect(),
+        overflow: outcome
+            .overflow
+            .iter()
+            .enumerate()
+            .filter(|(_, n)| **n != 0)
+            .map(|(i, n)| (name(i), *n))
+            .collect(),
         reasons,
     }
 }

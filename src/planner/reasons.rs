@@ -7,17 +7,27 @@ use api::preferences::ClusterPreferences;
 use crate::{ClusterInput, Input, v1::Split};
 
 pub(crate) fn explain(input: &Input<'_>, outcome: &Split) -> BTreeMap<String, String> {
-    let weights: i64 = input.clusters.iter().filter_map(|c| input.preferences.of(&c.name)).map(|p| p.weight).sum();
+    let weights: i64 = input
+        .clusters
+        .iter()
+        .filter_map(|c| input.preferences.for_cluster(&c.name))
+        .map(|p| p.weight)
+        .sum();
     input
         .clusters
         .iter()
         .enumerate()
         .map(|(i, cluster)| {
-            let reason = match input.preferences.of(&cluster.name) {
+            let reason = match input.preferences.for_cluster(&cluster.name) {
                 None => "the preferences name neither this cluster nor `*`".to_owned(),
-                Some(preferences) => {
-                    reason(cluster, preferences, weights, outcome.replicas[i], outcome.overflow[i], input)
-                }
+                Some(preferences) => reason(
+                    cluster,
+                    preferences,
+                    weights,
+                    outcome.replicas[i],
+                    outcome.overflow[i],
+                    input,
+                ),
             };
             (cluster.name.clone(), reason)
         })

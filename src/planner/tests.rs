@@ -4,23 +4,37 @@ use proptest::prelude::*;
 use super::*;
 
 fn weight(weight: i64) -> ClusterPreferences {
-    ClusterPreferences { weight, ..ClusterPreferences::default() }
+    ClusterPreferences {
+        weight,
+        ..ClusterPreferences::default()
+    }
 }
 
 fn preferences(rebalance: bool, clusters: &[(&str, ClusterPreferences)]) -> Preferences {
     Preferences {
         rebalance,
-        clusters: clusters.iter().map(|(name, p)| ((*name).to_owned(), p.clone())).collect(),
+        clusters: clusters
+            .iter()
+            .map(|(name, p)| ((*name).to_owned(), p.clone()))
+            .collect(),
         ..Preferences::default()
     }
 }
 
 fn cluster(name: &str) -> ClusterInput {
-    ClusterInput { name: name.to_owned(), ..ClusterInput::default() }
+    ClusterInput {
+        name: name.to_owned(),
+        ..ClusterInput::default()
+    }
 }
 
 fn split(replicas: i64, clusters: Vec<ClusterInput>, preferences: &Preferences) -> (Vec<i64>, BTreeMap<String, i64>) {
-    let plan = plan(&Input { key: "", replicas, preferences, clusters });
+    let plan = plan(&Input {
+        key: "",
+        replicas,
+        preferences,
+        clusters,
+    });
     (plan.replicas.into_values().collect(), plan.overflow)
 }
 
@@ -40,9 +54,15 @@ fn equal_weights_share_equally_and_the_hash_breaks_ties() {
 
 #[test]
 fn running_replicas_stay_where_they_are_unless_rebalancing() {
-    let with = |name: &str, current| ClusterInput { current: Some(current), ..cluster(name) };
+    let with = |name: &str, current| ClusterInput {
+        current: Some(current),
+        ..cluster(name)
+    };
     let keep = preferences(false, &[("*", weight(1))]);
-    assert_eq!(split(50, vec![cluster("A"), cluster("B"), with("C", 30)], &keep).0, [10, 10, 30]);
+    assert_eq!(
+        split(50, vec![cluster("A"), cluster("B"), with("C", 30)], &keep).0,
+        [10, 10, 30]
+    );
     assert_eq!(split(50, vec![with("A", 10), with("B", 70)], &keep).0, [0, 50]);
     let rebalance = preferences(true, &[("*", weight(1))]);
     assert_eq!(split(50, vec![with("A", 0), with("B", 50)], &rebalance).0, [25, 25]);
@@ -55,22 +75,50 @@ fn weights_and_maxima_are_kept() {
     let capped = preferences(
         false,
         &[
-            ("A", ClusterPreferences { weight: 10_000, max_replicas: Some(10), ..Default::default() }),
+            (
+                "A",
+                ClusterPreferences {
+                    weight: 10_000,
+                    max_replicas: Some(10),
+                    ..Default::default()
+                },
+            ),
             ("B", weight(1)),
             ("C", weight(1)),
         ],
     );
     assert_eq!(split(50, named(&["A", "B", "C"]), &capped).0, [10, 20, 20]);
-    let two_each =
-        preferences(false, &[("*", ClusterPreferences { weight: 1, max_replicas: Some(2), ..Default::default() })]);
+    let two_each = preferences(
+        false,
+        &[(
+            "*",
+            ClusterPreferences {
+                weight: 1,
+                max_replicas: Some(2),
+                ..Default::default()
+            },
+        )],
+    );
     assert_eq!(split(50, named(&["A", "B", "C"]), &two_each).0, [2, 2, 2]);
 }
 
 #[test]
 fn capacity_moves_replicas_elsewhere_and_is_reported_as_overflow() {
-    let min20 =
-        preferences(true, &[("*", ClusterPreferences { weight: 1, min_replicas: 20, ..Default::default() })]);
-    let full = ClusterInput { capacity: Some(10), ..cluster("B") };
+    let min20 = preferences(
+        true,
+        &[(
+            "*",
+            ClusterPreferences {
+                weight: 1,
+                min_replicas: 20,
+                ..Default::default()
+            },
+        )],
+    );
+    let full = ClusterInput {
+        capacity: Some(10),
+        ..cluster("B")
+    };
     let (plan, overflow) = split(60, vec![cluster("A"), full], &min20);
     assert_eq!(plan, [50, 10]);
     assert_eq!(overflow, BTreeMap::from([("B".to_owned(), 15)]));
@@ -80,21 +128,36 @@ fn capacity_moves_replicas_elsewhere_and_is_reported_as_overflow() {
 fn jobs_of_the_original_split_as_there() {
     let everywhere = preferences(false, &[("*", weight(1))]);
     assert_eq!(split(2, named(&["k8s-1", "k8s-2"]), &everywhere).0, [1, 1]);
-    let plan = plan(&Input { key: "", replicas: 7, preferences: &everywhere, clusters: named(&["k8s-1", "k8s-2"]) });
+    let plan = plan(&Input {
+        key: "",
+        replicas: 7,
+        preferences: &everywhere,
+        clusters: named(&["k8s-1", "k8s-2"]),
+    });
     assert_eq!(plan.replicas.values().sum::<i64>(), 7);
 }
 
 #[test]
 fn every_cluster_has_a_reason() {
     let only_a = preferences(false, &[("A", weight(1))]);
-    let plan = plan(&Input { key: "ns/web", replicas: 3, preferences: &only_a, clusters: named(&["A", "B"]) });
+    let plan = plan(&Input {
+        key: "ns/web",
+        replicas: 3,
+        preferences: &only_a,
+        clusters: named(&["A", "B"]),
+    });
     assert_eq!(plan.reasons["A"], "weight 1 of 1");
     assert_eq!(plan.reasons["B"], "the preferences name neither this cluster nor `*`");
 }
 
 fn any_preferences() -> impl Strategy<Value = ClusterPreferences> {
     (0i64..6, 0i64..8, proptest::option::of(8i64..40)).prop_map(|(weight, min_replicas, max_replicas)| {
-        ClusterPreferences { weight, min_replicas, max_replicas, ..Default::default() }
+        ClusterPreferences {
+            weight,
+            min_replicas,
+            max_replicas,
+            ..Default::default()
+        }
     })
 }
 

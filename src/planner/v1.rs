@@ -8,9 +8,9 @@
 //! 3. rounds: what remains is shared by weight, rounded up; a share first uses up the cluster's advance; a cluster
 //!    that reaches its maximum or capacity is out; until nothing remains or nothing moves.
 //!
-//! Known edges, kept because the plans must equal the original's: a minimum above the maximum wins over it when the
-//! weight is 0; a negative capacity makes a negative plan (callers clamp); with `rebalance` the overflow repeats
-//! replicas that were placed elsewhere. Planning the result again changes nothing while no capacity binds.
+//! Known edges, kept because the plans must equal the original's: the maximum does not limit the first pass, only
+//! what a round adds (admission refuses a minimum above the maximum); a negative capacity makes a negative plan
+//! (callers clamp); with `rebalance` the overflow repeats replicas that were placed elsewhere.
 //!
 //! The original walks maps and re-allocates in every round; here clusters are indices into flat arrays, so that ten
 //! thousand clusters and a million replicas are planned in milliseconds.
@@ -36,7 +36,9 @@ fn fnv1(parts: [&str; 2]) -> u32 {
     parts
         .iter()
         .flat_map(|part| part.bytes())
-        .fold(0x811c_9dc5, |hash: u32, byte| hash.wrapping_mul(0x0100_0193) ^ u32::from(byte))
+        .fold(0x811c_9dc5, |hash: u32, byte| {
+            hash.wrapping_mul(0x0100_0193) ^ u32::from(byte)
+        })
 }
 
 /// `remaining * weight / sum`, rounded up, without overflow.
@@ -53,8 +55,12 @@ pub(crate) fn split(input: &Input<'_>) -> Split {
         .iter()
         .enumerate()
         .filter_map(|(index, cluster)| {
-            let preferences = input.preferences.of(&cluster.name)?;
-            Some(Candidate { index, preferences, hash: fnv1([&cluster.name, input.key]) })
+            let preferences = input.preferences.for_cluster(&cluster.name)?;
+            Some(Candidate {
+                index,
+                preferences,
+                hash: fnv1([&cluster.name, input.key]),
+            })
         })
         .collect();
     candidates.sort_by_key(|c| (std::cmp::Reverse(c.preferences.weight), c.hash));
@@ -71,7 +77,9 @@ pub(crate) fn split(input: &Input<'_>) -> Split {
     if !input.preferences.rebalance {
         for Candidate { index, preferences, .. } in &candidates {
             let planned = replicas[*index];
-            let Some(current) = clusters[*index].current.filter(|current| *current > planned) else { continue };
+            let Some(current) = clusters[*index].current.filter(|current| *current > planned) else {
+                continue;
+            };
             let keep = current
                 .min(preferences.max_replicas.unwrap_or(i64::MAX))
                 .min(clusters[*index].capacity.unwrap_or(i64::MAX));

@@ -24,7 +24,9 @@ pub(crate) fn field<'a>(body: &'a str, key: &str) -> Option<&'a str> {
 pub(crate) async fn get(source: &str, url: &str) -> anyhow::Result<Answer> {
     let authority = url.strip_prefix("http://").context("only http:// is understood")?;
     let (authority, path) = authority.split_once('/').unwrap_or((authority, ""));
-    let target: SocketAddr = authority.parse().with_context(|| format!("{authority} is not an address and a port"))?;
+    let target: SocketAddr = authority
+        .parse()
+        .with_context(|| format!("{authority} is not an address and a port"))?;
     let request = format!("GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
     let exchange = async {
         let socket = TcpSocket::new_v4()?;
@@ -35,11 +37,18 @@ pub(crate) async fn get(source: &str, url: &str) -> anyhow::Result<Answer> {
         stream.read_to_end(&mut answer).await?;
         anyhow::Ok(String::from_utf8_lossy(&answer).into_owned())
     };
-    let answer = tokio::time::timeout(Duration::from_secs(5), exchange).await.context("no answer within 5 s")??;
+    let answer = tokio::time::timeout(Duration::from_secs(5), exchange)
+        .await
+        .context("no answer within 5 s")??;
     let (head, body) = answer.split_once("\r\n\r\n").context("not an HTTP answer")?;
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let Some(status) = status else { bail!("not an HTTP answer: {head}") };
-    Ok(Answer { status, body: body.to_owned() })
+    let Some(status) = status else {
+        bail!("not an HTTP answer: {head}")
+    };
+    Ok(Answer {
+        status,
+        body: body.to_owned(),
+    })
 }
 
 /// What a client saw.
@@ -69,7 +78,10 @@ impl Visitor {
                     Ok(answer) => Err(format!("status {}: {}", answer.status, answer.body)),
                     Err(error) => Err(format!("{error:#}")),
                 };
-                log.lock().unwrap_or_else(PoisonError::into_inner).push(Observation { at: Instant::now(), outcome });
+                log.lock().unwrap_or_else(PoisonError::into_inner).push(Observation {
+                    at: Instant::now(),
+                    outcome,
+                });
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });

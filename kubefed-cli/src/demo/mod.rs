@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use serde_json::Value;
 
 use crate::local::State;
 use client::{Visitor, field};
@@ -29,7 +28,10 @@ const WHILE: Duration = Duration::from_secs(60);
 
 /// The manifests the demo creates, by file name.
 const MANIFESTS: [(&str, &str); 4] = [
-    ("replicaset.yaml", include_str!("../../../manifests/hello/replicaset.yaml")),
+    (
+        "replicaset.yaml",
+        include_str!("../../../manifests/hello/replicaset.yaml"),
+    ),
     ("service.yaml", include_str!("../../../manifests/hello/service.yaml")),
     ("ingress.yaml", include_str!("../../../manifests/hello/ingress.yaml")),
     ("extras.yaml", include_str!("../../../manifests/hello/extras.yaml")),
@@ -54,9 +56,16 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         Some(dir) => std::path::absolute(dir)?,
         None => std::env::temp_dir().join(format!("kubefed-demo-{}", std::process::id())),
     };
-    ensure!(!dir.exists(), "{} exists already: the demo plays in a directory of its own", dir.display());
+    ensure!(
+        !dir.exists(),
+        "{} exists already: the demo plays in a directory of its own",
+        dir.display()
+    );
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    let demo = Demo { stage: Stage::new(dir.clone())?, kubernetes: args.kubernetes };
+    let demo = Demo {
+        stage: Stage::new(dir.clone())?,
+        kubernetes: args.kubernetes,
+    };
     let outcome = demo.play(args.keep).await;
     if let Err(error) = &outcome {
         println!("\nThe demo failed: {error:#}");
@@ -98,7 +107,16 @@ impl Demo {
         let clusters = format!("--clusters={}", clusters.join(","));
         let overrides = format!("--controllermanager-arg-overrides={TIMINGS}");
         let kubernetes = format!("--kubernetes={}", self.kubernetes.as_str());
-        let arguments = ["local", "up", "--dir", self.dir()?, "--detach", &clusters, &overrides, &kubernetes];
+        let arguments = [
+            "local",
+            "up",
+            "--dir",
+            self.dir()?,
+            "--detach",
+            &clusters,
+            &overrides,
+            &kubernetes,
+        ];
         self.stage.kubefed(&arguments).await?;
         Ok(())
     }
@@ -120,12 +138,19 @@ impl Demo {
                 let text = self.stage.ask(FEDERATION, &["get", "clusters", "--no-headers"]).await?;
                 let ready = |name: &&&str| text.lines().any(|l| l.starts_with(**name) && l.contains(" Ready "));
                 let count = names.iter().filter(ready).count();
-                Ok(if count == names.len() { Ok(format!("{count} clusters are Ready")) } else { Err(text) })
+                Ok(if count == names.len() {
+                    Ok(format!("{count} clusters are Ready"))
+                } else {
+                    Err(text)
+                })
             })
             .await?;
         let text = self.stage.kubectl(FEDERATION, &["get", "clusters"]).await?;
         for name in names {
-            let line = text.lines().find(|l| l.starts_with(name)).with_context(|| format!("{name} is not listed"))?;
+            let line = text
+                .lines()
+                .find(|l| l.starts_with(name))
+                .with_context(|| format!("{name} is not listed"))?;
             let region = name.rsplit_once('-').map_or(*name, |(region, _)| region);
             ensure!(line.matches(region).count() >= 2, "{name} shows no region: {line}");
             ensure!(line.contains("v1."), "{name} shows no version: {line}");
@@ -139,9 +164,14 @@ impl Demo {
 
     async fn deploy(&self) -> anyhow::Result<()> {
         self.stage.chapter("Nine web servers, from plain manifests");
-        let (rs, service, ingress) =
-            (self.manifest("replicaset.yaml"), self.manifest("service.yaml"), self.manifest("ingress.yaml"));
-        self.stage.kubectl(FEDERATION, &["create", "-f", &rs, "-f", &service, "-f", &ingress]).await?;
+        let (rs, service, ingress) = (
+            self.manifest("replicaset.yaml"),
+            self.manifest("service.yaml"),
+            self.manifest("ingress.yaml"),
+        );
+        self.stage
+            .kubectl(FEDERATION, &["create", "-f", &rs, "-f", &service, "-f", &ingress])
+            .await?;
         self.ready_in_federation("rs", "hello", 9).await?;
         self.stage.kubectl(FEDERATION, &["get", "rs"]).await?;
         for cluster in [US, EUROPE, ASIA] {
@@ -157,7 +187,11 @@ impl Demo {
             .wait(&format!("{kind} {name} has {wanted} ready replicas"), WHILE, || async {
                 let text = self.stage.ask(FEDERATION, &["get", kind, name, "-o", path]).await?;
                 let good = text == format!("{wanted}/{wanted}/{wanted}");
-                Ok(if good { Ok(format!("{kind} {name}: {wanted}/{wanted} ready")) } else { Err(text) })
+                Ok(if good {
+                    Ok(format!("{kind} {name}: {wanted}/{wanted} ready"))
+                } else {
+                    Err(text)
+                })
             })
             .await
     }
@@ -165,11 +199,19 @@ impl Demo {
     async fn ready_in_member(&self, cluster: &str, what: &str, wanted: i64) -> anyhow::Result<()> {
         let path = "jsonpath={.spec.replicas}/{.status.readyReplicas}";
         self.stage
-            .wait(&format!("{what} has {wanted} ready replicas in {cluster}"), WHILE, || async {
-                let text = self.stage.ask(cluster, &["get", what, "-o", path]).await?;
-                let good = text == format!("{wanted}/{wanted}") || (wanted == 0 && text.starts_with("0/"));
-                Ok(if good { Ok(format!("{cluster}: {what} has {wanted} of {wanted}")) } else { Err(text) })
-            })
+            .wait(
+                &format!("{what} has {wanted} ready replicas in {cluster}"),
+                WHILE,
+                || async {
+                    let text = self.stage.ask(cluster, &["get", what, "-o", path]).await?;
+                    let good = text == format!("{wanted}/{wanted}") || (wanted == 0 && text.starts_with("0/"));
+                    Ok(if good {
+                        Ok(format!("{cluster}: {what} has {wanted} of {wanted}"))
+                    } else {
+                        Err(text)
+                    })
+                },
+            )
             .await
     }
 
@@ -178,20 +220,36 @@ impl Demo {
         let path = "jsonpath={.status.loadBalancer.ingress[0].ip}:{.status.loadBalancer.ingress[0].ports[0].port}";
         self.stage
             .wait("the Ingress gets an address", SOON, || async {
-                let text = self.stage.ask(FEDERATION, &["get", "ingress", "hello", "-o", path]).await?;
-                Ok(if text.len() > 1 { Ok(format!("the Ingress has the address {text}")) } else { Err(text) })
+                let text = self
+                    .stage
+                    .ask(FEDERATION, &["get", "ingress", "hello", "-o", path])
+                    .await?;
+                Ok(if text.len() > 1 {
+                    Ok(format!("the Ingress has the address {text}"))
+                } else {
+                    Err(text)
+                })
             })
             .await?;
         self.stage.kubectl(FEDERATION, &["get", "ingress"]).await?;
-        let address = self.stage.ask(FEDERATION, &["get", "ingress", "hello", "-o", path]).await?;
+        let address = self
+            .stage
+            .ask(FEDERATION, &["get", "ingress", "hello", "-o", path])
+            .await?;
         let url = format!("http://{address}/");
         for (source, nearest) in CLIENTS {
             self.answered_by(source, &url, nearest).await?;
             let text = self.stage.curl(source, &url).await?;
             for key in ["pod", "node", "zone", "region", "cluster"] {
-                ensure!(field(&text, key).is_some(), "the answer does not tell the {key}: {text}");
+                ensure!(
+                    field(&text, key).is_some(),
+                    "the answer does not tell the {key}: {text}"
+                );
             }
-            ensure!(field(&text, "cluster") == Some(nearest), "{source} was not answered by {nearest}: {text}");
+            ensure!(
+                field(&text, "cluster") == Some(nearest),
+                "{source} was not answered by {nearest}: {text}"
+            );
         }
         Ok(url)
     }
@@ -201,7 +259,11 @@ impl Demo {
             .wait(&format!("{source} is answered by {cluster}"), WHILE, || async {
                 let answer = client::get(source, url).await?;
                 let good = answer.status == 200 && field(&answer.body, "cluster") == Some(cluster);
-                Ok(if good { Ok(format!("{source} is answered by {cluster}")) } else { Err(answer.body) })
+                Ok(if good {
+                    Ok(format!("{source} is answered by {cluster}"))
+                } else {
+                    Err(answer.body)
+                })
             })
             .await
     }
@@ -211,7 +273,9 @@ impl Demo {
         let all = [US, EUROPE, ASIA, LATER[0], LATER[1]];
         self.up(&all).await?;
         self.show_clusters(&all).await?;
-        self.stage.kubectl(FEDERATION, &["scale", "rs", "hello", "--replicas=1000"]).await?;
+        self.stage
+            .kubectl(FEDERATION, &["scale", "rs", "hello", "--replicas=1000"])
+            .await?;
         self.ready_in_federation("rs", "hello", 1000).await?;
         for cluster in all {
             self.ready_in_member(cluster, "rs/hello", 200).await?;
@@ -224,7 +288,11 @@ impl Demo {
         self.stage.chapter("Europe is lost");
         let visitor = Visitor::start("127.2.0.1", url.to_owned());
         let state = State::expect(&self.stage.dir)?;
-        let europe = state.clusters.iter().find(|c| c.name == EUROPE).context("no European cluster")?;
+        let europe = state
+            .clusters
+            .iter()
+            .find(|c| c.name == EUROPE)
+            .context("no European cluster")?;
         for process in &europe.processes {
             println!("$ kill -9 {}   # {} of {EUROPE}", process.pid, process.role);
             process.kill();
@@ -240,7 +308,11 @@ impl Demo {
                     let text = self.stage.ask(cluster, &["get", "rs", "hello", "-o", path]).await?;
                     sum += text.parse::<i64>().unwrap_or(0);
                 }
-                Ok(if sum == 1000 { Ok("1000 replicas run in the other four".into()) } else { Err(sum.to_string()) })
+                Ok(if sum == 1000 {
+                    Ok("1000 replicas run in the other four".into())
+                } else {
+                    Err(sum.to_string())
+                })
             })
             .await?;
         self.stage.kubectl(FEDERATION, &["get", "clusters"]).await?;
@@ -263,16 +335,23 @@ impl Demo {
         let late = failures.iter().find(|o| o.at > killed + Duration::from_secs(2));
         if let Some(late) = late {
             let after = late.at.duration_since(killed).as_secs_f64();
-            bail!("a request failed {after:.1} s after the cluster was killed: {:?}", late.outcome);
+            bail!(
+                "a request failed {after:.1} s after the cluster was killed: {:?}",
+                late.outcome
+            );
         }
-        let other = observations.iter().find(|o| o.at > killed && o.outcome.as_ref().is_ok_and(|c| c != EUROPE));
+        let other = observations
+            .iter()
+            .find(|o| o.at > killed && o.outcome.as_ref().is_ok_and(|c| c != EUROPE));
         let other = other.context("nobody answered in Europe's place")?;
         let after = other.at.duration_since(killed).as_secs_f64();
         ensure!(after <= 2.0, "it took {after:.1} s until another cluster answered");
         let by = other.outcome.as_deref().unwrap_or_default();
         let count = observations.len();
         let failed = failures.len();
-        self.stage.seen(&format!("{by} answered {after:.2} s after the kill; {failed} of {count} requests failed"));
+        self.stage.seen(&format!(
+            "{by} answered {after:.2} s after the kill; {failed} of {count} requests failed"
+        ));
         Ok(())
     }
 
@@ -280,27 +359,46 @@ impl Demo {
         self.stage.chapter("A Deployment, a DaemonSet and a ConfigMap");
         let extras = self.manifest("extras.yaml");
         self.stage.kubectl(FEDERATION, &["create", "-f", &extras]).await?;
-        self.stage.kubectl(FEDERATION, &["rollout", "status", "deployment/shop", "--timeout=60s"]).await?;
+        self.stage
+            .kubectl(FEDERATION, &["rollout", "status", "deployment/shop", "--timeout=60s"])
+            .await?;
         self.ready_in_federation("deployment", "shop", 9).await?;
-        self.in_every_cluster("ds/agent", "jsonpath={.status.numberReady}", "3").await?;
-        self.in_every_cluster("configmap/greeting", "jsonpath={.data.text}", "hello").await?;
+        self.in_every_cluster("ds/agent", "jsonpath={.status.numberReady}", "3")
+            .await?;
+        self.in_every_cluster("configmap/greeting", "jsonpath={.data.text}", "hello")
+            .await?;
 
-        self.stage.kubectl(FEDERATION, &["set", "image", "deployment/shop", "web=nginx:1.29"]).await?;
-        self.stage.kubectl(FEDERATION, &["rollout", "status", "deployment/shop", "--timeout=60s"]).await?;
+        self.stage
+            .kubectl(FEDERATION, &["set", "image", "deployment/shop", "web=nginx:1.29"])
+            .await?;
+        self.stage
+            .kubectl(FEDERATION, &["rollout", "status", "deployment/shop", "--timeout=60s"])
+            .await?;
         let image = "jsonpath={.spec.template.spec.containers[0].image} {.status.unavailableReplicas}";
         self.in_every_cluster("deployment/shop", image, "nginx:1.29 ").await?;
         let patch = r#"{"data":{"text":"hello again"}}"#;
-        self.stage.kubectl(FEDERATION, &["patch", "configmap", "greeting", "-p", patch]).await?;
-        self.in_every_cluster("configmap/greeting", "jsonpath={.data.text}", "hello again").await?;
+        self.stage
+            .kubectl(FEDERATION, &["patch", "configmap", "greeting", "-p", patch])
+            .await?;
+        self.in_every_cluster("configmap/greeting", "jsonpath={.data.text}", "hello again")
+            .await?;
 
-        self.stage.kubectl(FEDERATION, &["delete", "deployment/shop", "ds/agent"]).await?;
+        self.stage
+            .kubectl(FEDERATION, &["delete", "deployment/shop", "ds/agent"])
+            .await?;
         for what in ["deployment/shop", "ds/agent"] {
             self.in_every_cluster(what, "name", "").await?;
         }
-        self.stage.kubectl(FEDERATION, &["delete", "configmap/greeting", "--cascade=orphan"]).await?;
-        let left = self.stage.ask(FEDERATION, &["get", "configmap/greeting", "--ignore-not-found"]).await?;
+        self.stage
+            .kubectl(FEDERATION, &["delete", "configmap/greeting", "--cascade=orphan"])
+            .await?;
+        let left = self
+            .stage
+            .ask(FEDERATION, &["get", "configmap/greeting", "--ignore-not-found"])
+            .await?;
         ensure!(left.is_empty(), "the ConfigMap is still there: {left}");
-        self.in_every_cluster("configmap/greeting", "jsonpath={.data.text}", "hello again").await
+        self.in_every_cluster("configmap/greeting", "jsonpath={.data.text}", "hello again")
+            .await
     }
 
     /// Waits until every cluster shows the same for an object.
@@ -308,9 +406,20 @@ impl Demo {
         for cluster in [US, EUROPE, ASIA, LATER[0], LATER[1]] {
             self.stage
                 .wait(&format!("{what} shows {wanted:?} in {cluster}"), SOON, || async {
-                    let text = self.stage.ask(cluster, &["get", what, "-o", output, "--ignore-not-found"]).await?;
-                    let shown = if wanted.is_empty() { "is gone".into() } else { format!("shows {wanted:?}") };
-                    Ok(if text == wanted { Ok(format!("{cluster}: {what} {shown}")) } else { Err(text) })
+                    let text = self
+                        .stage
+                        .ask(cluster, &["get", what, "-o", output, "--ignore-not-found"])
+                        .await?;
+                    let shown = if wanted.is_empty() {
+                        "is gone".into()
+                    } else {
+                        format!("shows {wanted:?}")
+                    };
+                    Ok(if text == wanted {
+                        Ok(format!("{cluster}: {what} {shown}"))
+                    } else {
+                        Err(text)
+                    })
                 })
                 .await?;
         }
@@ -324,8 +433,12 @@ impl Demo {
         self.stage.kubefed(&["unjoin", LATER[1], &host]).await?;
         let left = self.stage.kubectl(FEDERATION, &["get", "clusters"]).await?;
         ensure!(!left.contains(LATER[1]), "{} is still listed", LATER[1]);
-        self.ready_in_member(LATER[1], "rs/hello", 200).await.context("unjoin must leave workloads running")?;
-        self.stage.kubefed(&["local", "down", "--dir", self.dir()?, "--delete-data"]).await?;
+        self.ready_in_member(LATER[1], "rs/hello", 200)
+            .await
+            .context("unjoin must leave workloads running")?;
+        self.stage
+            .kubefed(&["local", "down", "--dir", self.dir()?, "--delete-data"])
+            .await?;
         for process in state.clusters.iter().flat_map(|c| &c.processes) {
             ensure!(!process.is_alive(), "{} (pid {}) still runs", process.role, process.pid);
         }
@@ -359,6 +472,8 @@ fn processes_mentioning(dir: &str) -> anyhow::Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]

@@ -19,7 +19,11 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn new(dir: PathBuf) -> anyhow::Result<Self> {
         let kubectl = find_on_path("kubectl").context("kubectl is not on the PATH")?;
-        Ok(Self { dir, kubectl, started: Instant::now() })
+        Ok(Self {
+            dir,
+            kubectl,
+            started: Instant::now(),
+        })
     }
 
     /// Announces a chapter.
@@ -46,19 +50,26 @@ impl Stage {
     /// Shows and runs kubectl against a context.
     pub(crate) async fn kubectl(&self, context: &str, arguments: &[&str]) -> anyhow::Result<String> {
         let context = format!("--context={context}");
-        let all: Vec<&str> = std::iter::once(context.as_str()).chain(arguments.iter().copied()).collect();
+        let all: Vec<&str> = std::iter::once(context.as_str())
+            .chain(arguments.iter().copied())
+            .collect();
         self.show(&self.kubectl, "kubectl", &all).await
     }
 
     /// Runs kubectl without showing it, for checks.
     pub(crate) async fn ask(&self, context: &str, arguments: &[&str]) -> anyhow::Result<String> {
         let context = format!("--context={context}");
-        let all: Vec<&str> = std::iter::once(context.as_str()).chain(arguments.iter().copied()).collect();
+        let all: Vec<&str> = std::iter::once(context.as_str())
+            .chain(arguments.iter().copied())
+            .collect();
         self.output(&self.kubectl, &all).await
     }
 
     async fn show(&self, program: &Path, name: &str, arguments: &[&str]) -> anyhow::Result<String> {
-        println!("$ {name} {}", arguments.iter().map(|a| quoted(a)).collect::<Vec<_>>().join(" "));
+        println!(
+            "$ {name} {}",
+            arguments.iter().map(|a| quoted(a)).collect::<Vec<_>>().join(" ")
+        );
         let output = self.output(program, arguments).await?;
         for line in output.lines() {
             println!("  {line}");
@@ -77,7 +88,12 @@ impl Stage {
             .with_context(|| format!("cannot run {}", program.display()))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
-            bail!("{} {} failed: {}{text}", program.display(), arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "{} {} failed: {}{text}",
+                program.display(),
+                arguments.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         Ok(text)
     }
@@ -119,7 +135,10 @@ impl Stage {
 }
 
 fn quoted(argument: &str) -> String {
-    if argument.chars().any(|c| c.is_whitespace() || "{}'\"$&|<>;*".contains(c)) {
+    if argument
+        .chars()
+        .any(|c| c.is_whitespace() || "{}'\"$&|<>;*".contains(c))
+    {
         format!("'{argument}'")
     } else {
         argument.to_owned()
@@ -128,5 +147,7 @@ fn quoted(argument: &str) -> String {
 
 fn find_on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
 }

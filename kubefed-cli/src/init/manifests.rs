@@ -45,7 +45,8 @@ impl Plane<'_> {
     }
 
     pub(crate) fn service(&self) -> Value {
-        let mut port = json!({"name": "https", "port": self.service_port(), "targetPort": SECURE_PORT, "protocol": "TCP"});
+        let mut port =
+            json!({"name": "https", "port": self.service_port(), "targetPort": SECURE_PORT, "protocol": "TCP"});
         if self.args.api_server_port != 0 {
             port["nodePort"] = json!(self.args.api_server_port);
         }
@@ -88,7 +89,9 @@ impl Plane<'_> {
         if let Some(class) = &self.args.storage_class {
             spec["storageClassName"] = json!(class);
         }
-        Some(json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": self.meta(DATA_CLAIM), "spec": spec}))
+        Some(
+            json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": self.meta(DATA_CLAIM), "spec": spec}),
+        )
     }
 
     pub(crate) fn access(&self) -> Vec<Value> {
@@ -155,8 +158,15 @@ impl Plane<'_> {
             "livenessProbe": {"httpGet": {"path": "/livez", "port": 10253}, "initialDelaySeconds": 30, "periodSeconds": 10},
             "volumeMounts": [{"name": "kubeconfig", "mountPath": format!("{CONFIG_DIR}/{CONTROLLER_MANAGER}"), "readOnly": true}],
         });
-        let volumes = json!([{"name": "kubeconfig", "secret": {"secretName": format!("{CONTROLLER_MANAGER}-kubeconfig")}}]);
-        self.deployment(CONTROLLER_MANAGER, container, arguments, volumes, json!({"serviceAccountName": CONTROLLER_ACCOUNT}))
+        let volumes =
+            json!([{"name": "kubeconfig", "secret": {"secretName": format!("{CONTROLLER_MANAGER}-kubeconfig")}}]);
+        self.deployment(
+            CONTROLLER_MANAGER,
+            container,
+            arguments,
+            volumes,
+            json!({"serviceAccountName": CONTROLLER_ACCOUNT}),
+        )
     }
 
     pub(crate) fn ingress(&self) -> Value {
@@ -169,7 +179,11 @@ impl Plane<'_> {
             format!("--https-bind-address={}", address(args.ingress_https_port)),
             "--metrics-bind-address=$(POD_IP):10254".into(),
         ];
-        arguments.extend(args.ingress_publish_address.iter().map(|a| format!("--publish-status-address={a}")));
+        arguments.extend(
+            args.ingress_publish_address
+                .iter()
+                .map(|a| format!("--publish-status-address={a}")),
+        );
         arguments.extend(args.ingress_arg_overrides.iter().cloned());
         let container = json!({
             "name": INGRESS,
@@ -186,7 +200,14 @@ impl Plane<'_> {
         self.deployment(INGRESS, container, arguments, volumes, json!({"hostNetwork": true}))
     }
 
-    fn deployment(&self, name: &str, mut container: Value, arguments: Vec<String>, volumes: Value, pod: Value) -> Value {
+    fn deployment(
+        &self,
+        name: &str,
+        mut container: Value,
+        arguments: Vec<String>,
+        volumes: Value,
+        pod: Value,
+    ) -> Value {
         let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
         container["image"] = json!(self.args.image);
         container["imagePullPolicy"] = json!(self.args.image_pull_policy);
@@ -201,10 +222,22 @@ impl Plane<'_> {
             spec.extend(extra);
         }
         if !self.args.image_pull_secrets.is_empty() {
-            spec["imagePullSecrets"] = self.args.image_pull_secrets.iter().map(|name| json!({"name": name})).collect();
+            spec["imagePullSecrets"] = self
+                .args
+                .image_pull_secrets
+                .iter()
+                .map(|name| json!({"name": name}))
+                .collect();
         }
         if !self.args.node_selector.is_empty() {
-            spec["nodeSelector"] = self.args.node_selector.iter().cloned().map(|(k, v)| (k, json!(v))).collect::<serde_json::Map<_, _>>().into();
+            spec["nodeSelector"] = self
+                .args
+                .node_selector
+                .iter()
+                .cloned()
+                .map(|(k, v)| (k, json!(v)))
+                .collect::<serde_json::Map<_, _>>()
+                .into();
         }
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": self.meta(name), "spec": {
             "replicas": 1,

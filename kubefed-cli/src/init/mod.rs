@@ -17,9 +17,9 @@ use k8s_openapi::api::core::v1::{Node, Secret, Service};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use crate::certificates::{Authority, Pair};
 use crate::progress::{step, wait_for};
 use crate::{Common, apply, kubeconfig};
-use crate::certificates::{Authority, Pair};
 use manifests::Plane;
 
 /// Start a federation control plane in a host cluster.
@@ -106,7 +106,9 @@ impl InitArgs {
     /// The defaults for a federation of that name.
     pub(crate) fn named(name: &str) -> anyhow::Result<Self> {
         let command = Self::augment_args(clap::Command::new("init"));
-        let matches = command.try_get_matches_from(["init", name]).context("invalid federation name")?;
+        let matches = command
+            .try_get_matches_from(["init", name])
+            .context("invalid federation name")?;
         Self::from_arg_matches(&matches).context("invalid federation name")
     }
 }
@@ -121,7 +123,9 @@ impl ServiceType {
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not of the form key=value"))?;
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is not of the form key=value"))?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
@@ -135,14 +139,26 @@ struct Endpoint {
 impl Endpoint {
     fn url(&self) -> String {
         let host = &self.hosts[0];
-        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        if self.port == 443 { format!("https://{host}") } else { format!("https://{host}:{}", self.port) }
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.clone()
+        };
+        if self.port == 443 {
+            format!("https://{host}")
+        } else {
+            format!("https://{host}:{}", self.port)
+        }
     }
 }
 
 pub(crate) async fn run(common: &Common, args: InitArgs) -> anyhow::Result<ExitCode> {
     check(&args)?;
-    let plane = Plane { federation: &args.name, namespace: &common.federation_system_namespace, args: &args };
+    let plane = Plane {
+        federation: &args.name,
+        namespace: &common.federation_system_namespace,
+        args: &args,
+    };
     if args.dry_run {
         print_dry_run(&plane)?;
         return Ok(ExitCode::SUCCESS);
@@ -150,13 +166,19 @@ pub(crate) async fn run(common: &Common, args: InitArgs) -> anyhow::Result<ExitC
     let config = kubeconfig::read(common)?;
     let host_context = match &args.host_cluster_context {
         Some(name) => name.clone(),
-        None => config.current_context.clone().context("no current context: give --host-cluster-context")?,
+        None => config
+            .current_context
+            .clone()
+            .context("no current context: give --host-cluster-context")?,
     };
     let host = kubeconfig::client(&config, &host_context).await?;
     let limit = Duration::from_secs(args.timeout);
 
     step(
-        &format!("Creating a namespace {} for federation system components", plane.namespace),
+        &format!(
+            "Creating a namespace {} for federation system components",
+            plane.namespace
+        ),
         apply::object(&host, &plane.namespace()),
     )
     .await?;
@@ -165,13 +187,16 @@ pub(crate) async fn run(common: &Common, args: InitArgs) -> anyhow::Result<ExitC
         endpoint(&host, &plane, limit).await
     })
     .await?;
-    let admin = step("Creating federation control plane objects (credentials, storage, access)", async {
-        let credentials = credentials(&host, &plane, &endpoint).await?;
-        for object in plane.data_claim().into_iter().chain(plane.access()) {
-            apply::object(&host, &object).await?;
-        }
-        Ok(credentials)
-    })
+    let admin = step(
+        "Creating federation control plane objects (credentials, storage, access)",
+        async {
+            let credentials = credentials(&host, &plane, &endpoint).await?;
+            for object in plane.data_claim().into_iter().chain(plane.access()) {
+                apply::object(&host, &object).await?;
+            }
+            Ok(credentials)
+        },
+    )
     .await?;
     step("Creating federation component deployments", async {
         for deployment in [plane.apiserver(), plane.controller_manager(), plane.ingress()] {
@@ -180,7 +205,10 @@ pub(crate) async fn run(common: &Common, args: InitArgs) -> anyhow::Result<ExitC
         Ok(())
     })
     .await?;
-    step("Updating kubeconfig", async { update_kubeconfig(common, &args.name, &endpoint, &admin) }).await?;
+    step("Updating kubeconfig", async {
+        update_kubeconfig(common, &args.name, &endpoint, &admin)
+    })
+    .await?;
     step("Waiting for federation control plane to come up", async {
         for name in [manifests::APISERVER, manifests::CONTROLLER_MANAGER, manifests::INGRESS] {
             deployment_ready(&host, plane.namespace, name, limit).await?;
@@ -219,7 +247,10 @@ fn print_dry_run(plane: &Plane<'_>) -> anyhow::Result<()> {
         .chain(plane.access())
         .chain([plane.apiserver(), plane.controller_manager(), plane.ingress()]);
     for object in objects {
-        println!("---\n{}", serde_saphyr::to_string(&object).context("cannot print a manifest")?);
+        println!(
+            "---\n{}",
+            serde_saphyr::to_string(&object).context("cannot print a manifest")?
+        );
     }
     println!("# Federation control plane runs (dry run); its credentials are made when it is not");
     Ok(())
@@ -228,24 +259,45 @@ fn print_dry_run(plane: &Plane<'_>) -> anyhow::Result<()> {
 /// Waits until the API server's Service has an address.
 async fn endpoint(host: &Client, plane: &Plane<'_>, limit: Duration) -> anyhow::Result<Endpoint> {
     let services: Api<Service> = Api::namespaced(host.clone(), plane.namespace);
-    let service = services.get(manifests::APISERVER).await.context("cannot read the API server's Service")?;
-    let cluster_ip = service.spec.and_then(|s| s.cluster_ip).context("the API server's Service has no cluster IP")?;
+    let service = services
+        .get(manifests::APISERVER)
+        .await
+        .context("cannot read the API server's Service")?;
+    let cluster_ip = service
+        .spec
+        .and_then(|s| s.cluster_ip)
+        .context("the API server's Service has no cluster IP")?;
     match plane.args.api_server_service_type {
         ServiceType::LoadBalancer => {
-            let hosts = wait_for("the cloud to give the API server's Service an address", limit, || async {
-                let service = services.get(manifests::APISERVER).await?;
-                let ingress = service.status.and_then(|s| s.load_balancer).and_then(|l| l.ingress).unwrap_or_default();
-                let hosts: Vec<_> = ingress.into_iter().filter_map(|i| i.ip.or(i.hostname)).collect();
-                Ok((!hosts.is_empty()).then_some(hosts))
-            })
+            let hosts = wait_for(
+                "the cloud to give the API server's Service an address",
+                limit,
+                || async {
+                    let service = services.get(manifests::APISERVER).await?;
+                    let ingress = service
+                        .status
+                        .and_then(|s| s.load_balancer)
+                        .and_then(|l| l.ingress)
+                        .unwrap_or_default();
+                    let hosts: Vec<_> = ingress.into_iter().filter_map(|i| i.ip.or(i.hostname)).collect();
+                    Ok((!hosts.is_empty()).then_some(hosts))
+                },
+            )
             .await?;
-            Ok(Endpoint { hosts, port: 443, cluster_ip })
+            Ok(Endpoint {
+                hosts,
+                port: 443,
+                cluster_ip,
+            })
         }
         ServiceType::NodePort => {
             let port = wait_for("the API server's Service to get a node port", limit, || async {
                 let service = services.get(manifests::APISERVER).await?;
                 let ports = service.spec.and_then(|s| s.ports).unwrap_or_default();
-                Ok(ports.first().and_then(|p| p.node_port).and_then(|p| u16::try_from(p).ok()))
+                Ok(ports
+                    .first()
+                    .and_then(|p| p.node_port)
+                    .and_then(|p| u16::try_from(p).ok()))
             })
             .await?;
             let hosts = match &plane.args.api_server_advertise_address {
@@ -258,20 +310,38 @@ async fn endpoint(host: &Client, plane: &Plane<'_>, limit: Duration) -> anyhow::
                     .await?
                 }
             };
-            Ok(Endpoint { hosts, port, cluster_ip })
+            Ok(Endpoint {
+                hosts,
+                port,
+                cluster_ip,
+            })
         }
     }
 }
 
 /// External addresses of the nodes, or internal ones if there are none.
 async fn node_addresses(host: &Client) -> anyhow::Result<Vec<String>> {
-    let nodes = Api::<Node>::all(host.clone()).list(&Default::default()).await.context("cannot list nodes")?;
+    let nodes = Api::<Node>::all(host.clone())
+        .list(&Default::default())
+        .await
+        .context("cannot list nodes")?;
     let of_type = |kind: &str| -> Vec<String> {
-        let addresses = nodes.items.iter().filter_map(|n| n.status.as_ref()?.addresses.as_ref()).flatten();
-        addresses.filter(|a| a.type_ == kind).map(|a| a.address.clone()).collect()
+        let addresses = nodes
+            .items
+            .iter()
+            .filter_map(|n| n.status.as_ref()?.addresses.as_ref())
+            .flatten();
+        addresses
+            .filter(|a| a.type_ == kind)
+            .map(|a| a.address.clone())
+            .collect()
     };
     let external = of_type("ExternalIP");
-    Ok(if external.is_empty() { of_type("InternalIP") } else { external })
+    Ok(if external.is_empty() {
+        of_type("InternalIP")
+    } else {
+        external
+    })
 }
 
 /// What `init` knows of the administrator's access afterwards.
@@ -284,20 +354,40 @@ struct Admin {
 async fn credentials(host: &Client, plane: &Plane<'_>, endpoint: &Endpoint) -> anyhow::Result<Admin> {
     let secrets: Api<Secret> = Api::namespaced(host.clone(), plane.namespace);
     let admin_secret = "admin-credentials";
-    if let Some(existing) = secrets.get_opt(admin_secret).await.context("cannot read the control plane's credentials")? {
+    if let Some(existing) = secrets
+        .get_opt(admin_secret)
+        .await
+        .context("cannot read the control plane's credentials")?
+    {
         let text = |key: &str| {
             let bytes = existing.data.as_ref().and_then(|data| data.get(key));
-            bytes.and_then(|b| String::from_utf8(b.0.clone()).ok()).with_context(|| format!("Secret {}/{admin_secret} has no {key}", plane.namespace))
+            bytes
+                .and_then(|b| String::from_utf8(b.0.clone()).ok())
+                .with_context(|| format!("Secret {}/{admin_secret} has no {key}", plane.namespace))
         };
-        let client = Pair { certificate: text("tls.crt")?, key: text("tls.key")? };
-        return Ok(Admin { authority: text("ca.crt")?, client });
+        let client = Pair {
+            certificate: text("tls.crt")?,
+            key: text("tls.key")?,
+        };
+        return Ok(Admin {
+            authority: text("ca.crt")?,
+            client,
+        });
     }
     let authority = Authority::new(plane.federation)?;
     let mut names = endpoint.hosts.clone();
     for suffix in ["", ".NS", ".NS.svc", ".NS.svc.cluster.local"] {
-        names.push(format!("{}{}", manifests::APISERVER, suffix.replace("NS", plane.namespace)));
+        names.push(format!(
+            "{}{}",
+            manifests::APISERVER,
+            suffix.replace("NS", plane.namespace)
+        ));
     }
-    names.extend([endpoint.cluster_ip.clone(), "localhost".to_owned(), "127.0.0.1".to_owned()]);
+    names.extend([
+        endpoint.cluster_ip.clone(),
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+    ]);
     let server = authority.server("federation-apiserver", &names)?;
     apply::object(host, &plane.apiserver_secret(&authority, &server, &random_token())).await?;
     for (component, user) in [
@@ -316,11 +406,16 @@ async fn credentials(host: &Client, plane: &Plane<'_>, endpoint: &Endpoint) -> a
         json!({"ca.crt": authority.certificate(), "tls.crt": client.certificate, "tls.key": client.key}),
     );
     apply::object(host, &secret).await?;
-    Ok(Admin { authority: authority.certificate(), client })
+    Ok(Admin {
+        authority: authority.certificate(),
+        client,
+    })
 }
 
 fn random_token() -> String {
-    (0..32).map(|_| char::from(b"0123456789abcdef"[rand::random_range(0..16)])).collect()
+    (0..32)
+        .map(|_| char::from(b"0123456789abcdef"[rand::random_range(0..16)]))
+        .collect()
 }
 
 fn base64(text: &str) -> String {
@@ -330,9 +425,19 @@ fn base64(text: &str) -> String {
 
 /// The kubeconfig of a component: it reaches the API server through the Service's cluster address, which
 /// works on the host's network as well, where cluster DNS does not.
-fn component_kubeconfig(plane: &Plane<'_>, endpoint: &Endpoint, authority: &Authority, client: &Pair, user: &str) -> String {
+fn component_kubeconfig(
+    plane: &Plane<'_>,
+    endpoint: &Endpoint,
+    authority: &Authority,
+    client: &Pair,
+    user: &str,
+) -> String {
     let host = &endpoint.cluster_ip;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.clone()
+    };
     let config: Value = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": plane.federation,
         "clusters": [{"name": plane.federation, "cluster": {
@@ -368,7 +473,9 @@ async fn deployment_ready(host: &Client, namespace: &str, name: &str, limit: Dur
     wait_for(&format!("Deployment {namespace}/{name} to be ready"), limit, || async {
         let deployment = deployments.get(name).await?;
         let generation = deployment.metadata.generation;
-        let Some(status) = deployment.status else { return Ok(None) };
+        let Some(status) = deployment.status else {
+            return Ok(None);
+        };
         let ready = status.observed_generation >= generation
             && status.updated_replicas.unwrap_or(0) >= 1
             && status.ready_replicas.unwrap_or(0) >= 1;

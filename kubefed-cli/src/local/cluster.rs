@@ -9,8 +9,8 @@ use anyhow::{Context as _, bail};
 use kube::config::Kubeconfig;
 
 use super::process::Process;
-use super::{Kubernetes, real};
 use super::state::ClusterState;
+use super::{Kubernetes, real};
 use crate::progress::wait_for;
 use crate::{Common, kubeconfig};
 
@@ -66,10 +66,22 @@ fn spawn_minicluster(dir: &Path, cluster: &ClusterState, nodes: u32) -> anyhow::
     let mut command = Command::new(federation_binary()?);
     command
         .arg("minicluster")
-        .args(["--name", &cluster.name, "--region", cluster.region(), "--zone", &cluster.name])
+        .args([
+            "--name",
+            &cluster.name,
+            "--region",
+            cluster.region(),
+            "--zone",
+            &cluster.name,
+        ])
         .arg("--data-dir")
         .arg(&data)
-        .args(["--bind-address", "127.0.0.1", "--secure-port", &cluster.port.to_string()])
+        .args([
+            "--bind-address",
+            "127.0.0.1",
+            "--secure-port",
+            &cluster.port.to_string(),
+        ])
         .args(["--nodes", &nodes.to_string()]);
     Process::spawn("minicluster", command, &log_file(dir, &cluster.name))
 }
@@ -78,32 +90,44 @@ fn spawn_minicluster(dir: &Path, cluster: &ClusterState, nodes: u32) -> anyhow::
 async fn ready(dir: &Path, cluster: &ClusterState) -> anyhow::Result<Kubeconfig> {
     let file = data_dir(dir, &cluster.name).join("admin.kubeconfig");
     let alive = || cluster.processes.iter().all(Process::is_alive);
-    let config = wait_for(&format!("cluster {} to start", cluster.name), Duration::from_secs(60), || async {
-        if !alive() {
-            let log = log_file(dir, &cluster.name);
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            let tail: Vec<_> = text.lines().rev().take(3).collect();
-            return Ok(Some(Err(anyhow::anyhow!(
-                "cluster {} ended while starting; the end of {}:\n{}",
-                cluster.name,
-                log.display(),
-                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
-            ))));
-        }
-        if !file.exists() {
-            return Ok(None);
-        }
-        let common = Common { kubeconfig: Some(file.clone()), ..Common::default() };
-        let config = kubeconfig::read(&common)?;
-        let context = config.current_context.clone().context("no current context")?;
-        let client = kubeconfig::client(&config, &context).await?;
-        let nodes = kube::Api::<k8s_openapi::api::core::v1::Node>::all(client).list(&Default::default()).await?;
-        let ready = nodes.items.iter().any(|n| {
-            let conditions = n.status.as_ref().and_then(|s| s.conditions.as_ref());
-            conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
-        });
-        Ok(ready.then_some(Ok(config)))
-    })
+    let config = wait_for(
+        &format!("cluster {} to start", cluster.name),
+        Duration::from_secs(60),
+        || async {
+            if !alive() {
+                let log = log_file(dir, &cluster.name);
+                let text = std::fs::read_to_string(&log).unwrap_or_default();
+                let tail: Vec<_> = text.lines().rev().take(3).collect();
+                return Ok(Some(Err(anyhow::anyhow!(
+                    "cluster {} ended while starting; the end of {}:\n{}",
+                    cluster.name,
+                    log.display(),
+                    tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+                ))));
+            }
+            if !file.exists() {
+                return Ok(None);
+            }
+            let common = Common {
+                kubeconfig: Some(file.clone()),
+                ..Common::default()
+            };
+            let config = kubeconfig::read(&common)?;
+            let context = config.current_context.clone().context("no current context")?;
+            let client = kubeconfig::client(&config, &context).await?;
+            let nodes = kube::Api::<k8s_openapi::api::core::v1::Node>::all(client)
+                .list(&Default::default())
+                .await?;
+            let ready = nodes.items.iter().any(|n| {
+                let conditions = n.status.as_ref().and_then(|s| s.conditions.as_ref());
+                conditions
+                    .into_iter()
+                    .flatten()
+                    .any(|c| c.type_ == "Ready" && c.status == "True")
+            });
+            Ok(ready.then_some(Ok(config)))
+        },
+    )
     .await?;
     config
 }
@@ -112,8 +136,13 @@ async fn ready(dir: &Path, cluster: &ClusterState) -> anyhow::Result<Kubeconfig>
 async fn pod_cidr(config: &Kubeconfig) -> anyhow::Result<String> {
     let context = config.current_context.clone().context("no current context")?;
     let client = kubeconfig::client(config, &context).await?;
-    let nodes = kube::Api::<k8s_openapi::api::core::v1::Node>::all(client).list(&Default::default()).await?;
-    let of_node = nodes.items.iter().find_map(|n| n.metadata.annotations.as_ref()?.get(POD_CIDR_ANNOTATION).cloned());
+    let nodes = kube::Api::<k8s_openapi::api::core::v1::Node>::all(client)
+        .list(&Default::default())
+        .await?;
+    let of_node = nodes
+        .items
+        .iter()
+        .find_map(|n| n.metadata.annotations.as_ref()?.get(POD_CIDR_ANNOTATION).cloned());
     Ok(of_node.unwrap_or_default())
 }
 
@@ -126,6 +155,8 @@ pub(crate) fn publish(dir: &Path, cluster: &ClusterState, target: &Path) -> anyh
     let config = Kubeconfig::read_from(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let own = config.clusters.into_iter().next().and_then(|c| c.cluster);
     let user = config.auth_infos.into_iter().next().and_then(|a| a.auth_info);
-    let (own, user) = own.zip(user).with_context(|| format!("{} has no cluster or no user", file.display()))?;
+    let (own, user) = own
+        .zip(user)
+        .with_context(|| format!("{} has no cluster or no user", file.display()))?;
     kubeconfig::merge_into(target, &cluster.name, own, user)
 }

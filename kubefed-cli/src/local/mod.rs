@@ -74,7 +74,9 @@ impl Place {
     pub(crate) fn path(&self) -> anyhow::Result<PathBuf> {
         let path = match &self.dir {
             Some(dir) => dir.clone(),
-            None => std::env::home_dir().context("no home directory: give --dir")?.join(".kubefed/local"),
+            None => std::env::home_dir()
+                .context("no home directory: give --dir")?
+                .join(".kubefed/local"),
         };
         std::path::absolute(&path).with_context(|| format!("cannot use directory {}", path.display()))
     }

@@ -37,19 +37,31 @@ impl Process {
         }
         let file = std::fs::OpenOptions::new().create(true).append(true).open(log);
         let file = file.with_context(|| format!("cannot write {}", log.display()))?;
-        let errors = file.try_clone().with_context(|| format!("cannot write {}", log.display()))?;
+        let errors = file
+            .try_clone()
+            .with_context(|| format!("cannot write {}", log.display()))?;
         // A group of its own: Ctrl-C in this terminal is for this process to act on.
-        command.stdin(Stdio::null()).stdout(file).stderr(errors).process_group(0);
+        command
+            .stdin(Stdio::null())
+            .stdout(file)
+            .stderr(errors)
+            .process_group(0);
         let program = command.get_program().to_string_lossy().into_owned();
         let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
         let pid = i32::try_from(child.id()).context("pid out of range")?;
-        let started = start_time(pid).with_context(|| format!("{program} ended at once: see {}", log.display()))?.0;
+        let started = start_time(pid)
+            .with_context(|| format!("{program} ended at once: see {}", log.display()))?
+            .0;
         // Reaps the child if it ends while this process still runs.
         std::thread::spawn(move || {
             let mut child = child;
             let _ = child.wait();
         });
-        Ok(Self { role: role.to_owned(), pid, started })
+        Ok(Self {
+            role: role.to_owned(),
+            pid,
+            started,
+        })
     }
 
     /// Whether it still runs.
@@ -110,7 +122,11 @@ mod tests {
     #[test]
     fn another_process_with_the_same_pid_is_not_ours() {
         let own = i32::try_from(std::process::id()).unwrap();
-        let imposter = Process { role: "x".into(), pid: own, started: 1 };
+        let imposter = Process {
+            role: "x".into(),
+            pid: own,
+            started: 1,
+        };
         assert!(!imposter.is_alive());
     }
 }

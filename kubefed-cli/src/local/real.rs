@@ -56,14 +56,26 @@ pub(crate) async fn start(dir: &Path, cluster: &mut ClusterState, nodes: u32) ->
     let log = |role: &str| log_file(dir, &format!("{}-{role}", cluster.name));
     let (client_port, peer_port) = (free_port()?, free_port()?);
     let etcd = Process::spawn("etcd", etcd(&data, client_port, peer_port)?, &log("etcd"))?;
-    let apiserver = Process::spawn("kube-apiserver", apiserver(cluster, &data, client_port)?, &log("kube-apiserver"))?;
+    let apiserver = Process::spawn(
+        "kube-apiserver",
+        apiserver(cluster, &data, client_port)?,
+        &log("kube-apiserver"),
+    )?;
     cluster.processes = vec![etcd, apiserver];
-    wait_for(&format!("kube-apiserver of {} to start", cluster.name), Duration::from_secs(60), || async {
-        let config = kube::config::Kubeconfig::read_from(data.join("admin.kubeconfig"))?;
-        kubeconfig::client(&config, "admin").await.map(Some)
-    })
+    wait_for(
+        &format!("kube-apiserver of {} to start", cluster.name),
+        Duration::from_secs(60),
+        || async {
+            let config = kube::config::Kubeconfig::read_from(data.join("admin.kubeconfig"))?;
+            kubeconfig::client(&config, "admin").await.map(Some)
+        },
+    )
     .await?;
-    let manager = Process::spawn("kube-controller-manager", manager(&data)?, &log("kube-controller-manager"))?;
+    let manager = Process::spawn(
+        "kube-controller-manager",
+        manager(&data)?,
+        &log("kube-controller-manager"),
+    )?;
     let node = Process::spawn("node", node(cluster, &data, nodes)?, &log("node"))?;
     cluster.processes.extend([manager, node]);
     Ok(())
@@ -82,8 +94,16 @@ fn own_network_namespace() -> anyhow::Result<()> {
 /// Makes every address of `NETWORK.0.0/16` an address of this machine, in this network namespace.
 fn make_local(network: &str) -> anyhow::Result<()> {
     let run = |arguments: &[&str]| {
-        let output = Command::new("ip").args(arguments).output().context("cannot run ip (package iproute2)")?;
-        ensure!(output.status.success(), "ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        let output = Command::new("ip")
+            .args(arguments)
+            .output()
+            .context("cannot run ip (package iproute2)")?;
+        ensure!(
+            output.status.success(),
+            "ip {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
         anyhow::Ok(())
     };
     run(&["link", "set", "lo", "up"])?;
@@ -93,7 +113,13 @@ fn make_local(network: &str) -> anyhow::Result<()> {
 fn make_credentials(cluster: &ClusterState, data: &Path) -> anyhow::Result<()> {
     let network = network(cluster);
     let authority = Authority::new(&cluster.name)?;
-    let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost", "127.0.0.1"];
+    let names = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "localhost",
+        "127.0.0.1",
+    ];
     let addresses = [format!("{network}.128.1"), format!("{network}.0.1")];
     let names: Vec<String> = names.iter().map(ToString::to_string).chain(addresses).collect();
     let server = authority.server("kube-apiserver", &names)?;
@@ -131,7 +157,10 @@ fn etcd(data: &Path, client_port: u16, peer_port: u16) -> anyhow::Result<Command
     let mut command = Command::new(binary("etcd")?);
     let client = format!("http://127.0.0.1:{client_port}");
     let peer = format!("http://127.0.0.1:{peer_port}");
-    command.arg("--data-dir").arg(data.join("etcd")).args(["--log-level", "warn"]);
+    command
+        .arg("--data-dir")
+        .arg(data.join("etcd"))
+        .args(["--log-level", "warn"]);
     command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
     command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
     command.args(["--initial-cluster", &format!("default={peer}")]);

@@ -61,7 +61,9 @@ impl State {
         match std::fs::read(&file) {
             Ok(bytes) => {
                 let state = serde_json::from_slice(&bytes);
-                Ok(Some(state.with_context(|| format!("{} is not a record of a local federation", file.display()))?))
+                Ok(Some(state.with_context(|| {
+                    format!("{} is not a record of a local federation", file.display())
+                })?))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
@@ -92,7 +94,14 @@ mod tests {
     #[test]
     fn a_cluster_lies_in_the_region_of_its_zone() {
         let region = |name: &str| {
-            ClusterState { name: name.into(), port: 0, pod_cidr: String::new(), processes: vec![] }.region().to_owned()
+            ClusterState {
+                name: name.into(),
+                port: 0,
+                pod_cidr: String::new(),
+                processes: vec![],
+            }
+            .region()
+            .to_owned()
         };
         assert_eq!(region("us-east1-b"), "us-east1");
         assert_eq!(region("asia-northeast1-a"), "asia-northeast1");
@@ -104,7 +113,10 @@ mod tests {
     fn the_record_survives_a_round_trip() {
         let dir = tempfile::tempdir().unwrap();
         assert!(State::read(dir.path()).unwrap().is_none());
-        let state = State { http_port: 8080, ..State::default() };
+        let state = State {
+            http_port: 8080,
+            ..State::default()
+        };
         state.write(dir.path()).unwrap();
         assert_eq!(State::read(dir.path()).unwrap().unwrap().http_port, 8080);
     }

@@ -58,13 +58,35 @@ fn json(dir: &Path, state: &State) -> Value {
 pub(crate) fn text(dir: &Path, state: &State) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
-    let _ = writeln!(text, "{:<24} {:<18} {:<10} {:<24} PODS", "CLUSTER", "REGION", "STATE", "SERVER");
+    let _ = writeln!(
+        text,
+        "{:<24} {:<18} {:<10} {:<24} PODS",
+        "CLUSTER", "REGION", "STATE", "SERVER"
+    );
     for c in &state.clusters {
-        let running = if c.processes.iter().any(Process::is_alive) { "running" } else { "stopped" };
+        let running = if c.processes.iter().any(Process::is_alive) {
+            "running"
+        } else {
+            "stopped"
+        };
         let server = format!("https://127.0.0.1:{}", c.port);
-        let _ = writeln!(text, "{:<24} {:<18} {running:<10} {server:<24} {}", c.name, c.region(), c.pod_cidr);
+        let _ = writeln!(
+            text,
+            "{:<24} {:<18} {running:<10} {server:<24} {}",
+            c.name,
+            c.region(),
+            c.pod_cidr
+        );
     }
-    let _ = writeln!(text, "\nIngress:  http://127.0.0.1:{} and https://127.0.0.1:{}", state.http_port, state.https_port);
-    let _ = write!(text, "Use it:   export KUBECONFIG={}\n          kubectl --context=federation get clusters", kubeconfig_of(dir).display());
+    let _ = writeln!(
+        text,
+        "\nIngress:  http://127.0.0.1:{} and https://127.0.0.1:{}",
+        state.http_port, state.https_port
+    );
+    let _ = write!(
+        text,
+        "Use it:   export KUBECONFIG={}\n          kubectl --context=federation get clusters",
+        kubeconfig_of(dir).display()
+    );
     text
 }

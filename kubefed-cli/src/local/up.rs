@@ -21,7 +21,12 @@ pub(crate) struct UpArgs {
     #[command(flatten)]
     pub(crate) place: Place,
     /// The clusters, named after cloud zones; the first hosts the control plane. Clusters that are not there yet are added
-    #[arg(long, value_delimiter = ',', default_value = "us-east1-b,europe-west1-c,asia-northeast1-a", value_name = "ZONE,…")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "us-east1-b,europe-west1-c,asia-northeast1-a",
+        value_name = "ZONE,…"
+    )]
     pub(crate) clusters: Vec<String>,
     /// Nodes of each cluster
     #[arg(long, default_value_t = 3)]
@@ -68,7 +73,13 @@ async fn bring_up(dir: &Path, args: &UpArgs) -> anyhow::Result<()> {
     let names: Vec<_> = state.clusters.iter().map(|c| c.name.clone()).collect();
     let kubernetes = state.kubernetes;
     let started = step(&format!("Starting clusters {}", names.join(", ")), async {
-        let started = try_join_all(state.clusters.iter_mut().map(|c| cluster::start(dir, c, args.nodes, kubernetes))).await;
+        let started = try_join_all(
+            state
+                .clusters
+                .iter_mut()
+                .map(|c| cluster::start(dir, c, args.nodes, kubernetes)),
+        )
+        .await;
         // Whatever did start must be found by `down`.
         state.write(dir)?;
         started
@@ -78,7 +89,10 @@ async fn bring_up(dir: &Path, args: &UpArgs) -> anyhow::Result<()> {
     for cluster in &state.clusters {
         cluster::publish(dir, cluster, &kubeconfig_file)?;
     }
-    let common = Common { kubeconfig: Some(kubeconfig_file.clone()), ..Common::default() };
+    let common = Common {
+        kubeconfig: Some(kubeconfig_file.clone()),
+        ..Common::default()
+    };
     let host = state.clusters[0].name.clone();
     init::run(&common, init_args(&state, &host, args)?).await?;
     set_current_context(&kubeconfig_file)?;
@@ -105,8 +119,17 @@ fn recorded(dir: &Path, args: &UpArgs) -> anyhow::Result<State> {
         if !state.clusters.iter().any(|c| &c.name == name) {
             let port = cluster::free_port()?;
             let index = state.clusters.len();
-            let pod_cidr = if state.kubernetes == Kubernetes::Real { real::address_range(index)? } else { String::new() };
-            state.clusters.push(ClusterState { name: name.clone(), port, pod_cidr, processes: vec![] });
+            let pod_cidr = if state.kubernetes == Kubernetes::Real {
+                real::address_range(index)?
+            } else {
+                String::new()
+            };
+            state.clusters.push(ClusterState {
+                name: name.clone(),
+                port,
+                pod_cidr,
+                processes: vec![],
+            });
         }
     }
     anyhow::ensure!(!state.clusters.is_empty(), "no clusters: give --clusters");
@@ -145,6 +168,8 @@ fn set_current_context(file: &Path) -> anyhow::Result<()> {
 async fn joined(common: &Common, host: &str) -> anyhow::Result<Vec<String>> {
     let config = kubeconfig::read(common)?;
     let federation = federation::find(common, &config, host).await?;
-    let clusters = federation::clusters(&federation.client).list(&Default::default()).await?;
+    let clusters = federation::clusters(&federation.client)
+        .list(&Default::default())
+        .await?;
     Ok(clusters.items.into_iter().filter_map(|c| c.metadata.name).collect())
 }
