@@ -26,7 +26,7 @@ use manifests::Plane;
 #[derive(Args, Clone)]
 pub(crate) struct InitArgs {
     /// Name of the federation, and of its context in the kubeconfig
-    name: String,
+    pub(crate) name: String,
     /// Context of the cluster that hosts the control plane [default: the current context]
     #[arg(long, value_name = "CONTEXT")]
     pub(crate) host_cluster_context: Option<String>,

@@ -1,0 +1,53 @@
+# Everything a developer and a new user runs. `make demo` and `make test` install what they need under .tools.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+TOOLS := $(CURDIR)/.tools
+export PATH := $(TOOLS)/bin:$(PATH)
+CARGO := cargo
+KUBERNETES ?= mini
+
+.PHONY: help build demo test bench lint fmt doc deny bless tools clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+build: ## Build the release binaries
+	$(CARGO) build --release --workspace --locked
+
+demo: build tools ## Play the whole journey; KUBERNETES=real plays it on real clusters (as root, envtest binaries present)
+ifeq ($(KUBERNETES),real)
+	unshare --net target/release/kubefed local demo --kubernetes real
+else
+	target/release/kubefed local demo
+endif
+
+test: build tools ## Run every test, the black-box journeys included
+	$(CARGO) test --workspace --locked
+
+bench: build tools ## Measure speed and memory; prints a table
+	$(CARGO) run --release --locked -p e2e --bin bench
+
+lint: ## Formatting and clippy, warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+doc: ## Build the documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+deny: ## Check licences, sources and banned crates
+	WITH_DENY=1 scripts/tools.sh $(TOOLS)
+	cargo-deny --locked check bans licenses sources
+
+bless: ## Accept changed golden files
+	INSTA_UPDATE=always $(CARGO) test --workspace --locked
+
+tools: ## Install what tests and demo need and the machine lacks: kubectl, etcd, cargo-deny
+	@scripts/tools.sh $(TOOLS)
+
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -rf $(TOOLS)
