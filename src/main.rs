@@ -1,6 +1,49 @@
 //! `federation`: every server process of a federation in one binary.
+//!
+//! This file parses and dispatches; what the processes do is in the crates they are named after.
+
+use clap::{Parser, Subcommand};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+/// The server processes of a Kubernetes federation.
+#[derive(Parser)]
+#[command(name = "federation", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    logs: telemetry::LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The federation API: discovery, objects, watches, access
+    Apiserver(Box<apiserver::Args>),
+}
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = telemetry::init_logs(&cli.logs) {
+        eprintln!("error: {error}");
+        return std::process::ExitCode::FAILURE;
+    }
+    match serve(cli.command) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(command: Command) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let shutdown = telemetry::shutdown_signal();
+        match command {
+            Command::Apiserver(args) => Ok(apiserver::run(*args, shutdown).await?),
+        }
+    })
+}
