@@ -16,6 +16,8 @@ pub const DEPLOYMENT: KindDef = KindDef {
     group: "extensions",
     version: "v1beta1",
     profiles: FEDERATION,
+    // No short names: they mean the kinds of today.
+    short_names: &[],
     categories: &[],
     type_name: "io.k8s.api.extensions.v1beta1.Deployment",
     conversion: Some(&workloads::DEPLOYMENT),
@@ -28,6 +30,8 @@ pub const REPLICA_SET: KindDef = KindDef {
     group: "extensions",
     version: "v1beta1",
     profiles: FEDERATION,
+    // No short names: they mean the kinds of today.
+    short_names: &[],
     categories: &[],
     type_name: "io.k8s.api.extensions.v1beta1.ReplicaSet",
     conversion: Some(&workloads::REPLICA_SET),
@@ -40,6 +44,8 @@ pub const DAEMON_SET: KindDef = KindDef {
     group: "extensions",
     version: "v1beta1",
     profiles: FEDERATION,
+    // No short names: they mean the kinds of today.
+    short_names: &[],
     categories: &[],
     type_name: "io.k8s.api.extensions.v1beta1.DaemonSet",
     conversion: Some(&workloads::DAEMON_SET),
@@ -52,6 +58,8 @@ pub const INGRESS: KindDef = KindDef {
     group: "extensions",
     version: "v1beta1",
     profiles: FEDERATION,
+    // No short names: they mean the kinds of today.
+    short_names: &[],
     categories: &[],
     type_name: "io.k8s.api.extensions.v1beta1.Ingress",
     conversion: Some(&ingress::CONVERSION),
