@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Context;
 use crate::{
     errors,
-    registry::{Resource, codec, facts::Selection, read::ListPage},
+    registry::{Resource, cached::Payload, codec, selection::Selection, read::ListPage},
     reply::{self, Reply},
     request::{Accepted, Format, Transform, negotiate::Offer, options::ListOptions},
     table::{self, Include},
@@ -57,7 +57,7 @@ pub async fn get(context: &Context, resource: &Resource) -> Result<Reply, Status
     let version = context.query.text("resourceVersion");
     if !version.is_empty() && version != "0" {
         registry
-            .wait_for(crate::registry::read::parse_version(version)?)
+            .wait_for(resource, crate::registry::read::parse_version(version)?)
             .await?;
     }
     let found = registry
@@ -126,7 +126,7 @@ pub fn list_metadata(page: &ListPage) -> Value {
 
 /// A list out of stored bytes: nothing is parsed.
 fn plain_list(resource: &Resource, page: &ListPage) -> Vec<u8> {
-    let size: usize = page.items.iter().map(|item| item.value.len() + 48).sum();
+    let size: usize = page.items.iter().map(|item| item.payload.value.len() + 48).sum();
     let mut out = Vec::with_capacity(size + 256);
     let head = format!(
         r#"{{"kind":"{}List","apiVersion":"{}","metadata":{},"items":["#,
@@ -135,16 +135,17 @@ fn plain_list(resource: &Resource, page: &ListPage) -> Vec<u8> {
         list_metadata(page)
     );
     out.extend_from_slice(head.as_bytes());
+    let head = resource.head.as_bytes();
     for (index, item) in page.items.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        let head = resource.head.as_bytes();
-        if item.value.starts_with(head) {
+        let Payload { value, revision, .. } = &item.payload;
+        if value.starts_with(head) {
             out.push(b'{');
-            codec::write_wire(&mut out, &item.value, item.modified.0, head.len());
+            codec::write_wire(&mut out, value, *revision, head.len());
         } else {
-            codec::write_wire(&mut out, &item.value, item.modified.0, 0);
+            codec::write_wire(&mut out, value, *revision, 0);
         }
     }
     out.extend_from_slice(b"]}\n");
@@ -153,7 +154,7 @@ fn plain_list(resource: &Resource, page: &ListPage) -> Vec<u8> {
 
 fn shaped_list(context: &Context, resource: &Resource, page: &ListPage, transform: Transform) -> Result<Value, Status> {
     let metadata = list_metadata(page);
-    let objects = page.items.iter().map(codec::decode);
+    let objects = page.items.iter().map(|item| codec::decode_payload(&item.payload));
     match transform {
         Transform::Table(version) => {
             let include = include(context)?;

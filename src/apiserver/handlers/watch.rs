@@ -15,7 +15,7 @@ use super::{Context, read::include};
 use crate::{
     registry::{
         Resource, codec,
-        facts::Selection,
+        selection::Selection,
         watch::{Event, EventKind, WatchRequest},
     },
     reply::{self, BoxError, Reply},
@@ -94,11 +94,11 @@ impl Framer {
     fn frame(&mut self, event: Event) -> Option<Bytes> {
         let plain = self.transform == Transform::None && self.resource.conversion().is_none();
         match event {
-            Event::Object { kind, value, revision } if plain && self.format == Format::Json => {
-                Some(json_frame(kind, &value, revision))
+            Event::Object { kind, item } if plain && self.format == Format::Json => {
+                Some(json_frame(kind, &item.payload.value, item.payload.revision))
             }
-            Event::Object { kind, value, revision } => {
-                let object: Object = serde_json::from_slice(&codec::wire(&value, revision)).ok()?;
+            Event::Object { kind, item } => {
+                let object = codec::decode_payload(&item.payload).ok()?;
                 self.encode(kind.name(), self.shape(object))
             }
             Event::Bookmark { revision, initial_end } => {

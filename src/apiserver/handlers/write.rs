@@ -12,7 +12,7 @@ use crate::{
     registry::{
         Resource, codec,
         delete::{Delete, DeleteOptions, Deleted, success},
-        facts::Selection,
+        selection::Selection,
         metadata,
         update::Change,
         write::Write,
@@ -238,7 +238,7 @@ pub async fn delete_collection(context: &Context, resource: &Resource, bytes: &B
         .await?;
     let mut items = Vec::with_capacity(page.items.len());
     for item in &page.items {
-        let mut object = codec::decode(item)?;
+        let mut object = codec::decode_payload(&item.payload)?;
         let delete = Delete {
             resource,
             namespace: metadata::text(&object, "namespace"),

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use storage::KeyValue;
 
+use super::cached::Payload;
 use crate::errors;
 use apimachinery::status::Status;
 
@@ -117,6 +118,15 @@ pub fn wire(value: &[u8], revision: u64) -> Vec<u8> {
 pub fn decode(stored: &KeyValue) -> Result<Object, Status> {
     serde_json::from_slice(&wire(&stored.value, stored.modified.0))
         .map_err(|e| errors::internal(format!("cannot decode {}: {e}", stored.key)))
+}
+
+/// The object of a cached item.
+///
+/// # Errors
+/// 500 if the stored bytes are no JSON.
+pub fn decode_payload(payload: &Payload) -> Result<Object, Status> {
+    serde_json::from_slice(&wire(&payload.value, payload.revision))
+        .map_err(|e| errors::internal(format!("cannot decode {}: {e}", payload.name)))
 }
 
 #[cfg(test)]

@@ -4,22 +4,28 @@
 //! Writes run kube-apiserver's sequence: decode, default, prepare, admit, validate, store; reads hand stored bytes
 //! through with as little work as possible.
 
+pub mod cached;
 pub mod codec;
 pub mod continuation;
 pub mod create;
 pub mod delete;
-pub mod facts;
 pub mod metadata;
 pub mod read;
+pub mod selection;
 pub mod update;
 pub mod watch;
 pub mod write;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use api::{Conversion, KindDef, Profile};
 use apimachinery::Object;
-use storage::Storage;
+use cached::{ObjectCache, Objects};
+use storage::{Storage, cache::Cache};
 
 /// A resource as it is served: one kind in one version.
 pub struct Resource {
@@ -33,6 +39,8 @@ pub struct Resource {
     pub head: String,
     /// How long objects live; `None` for ever.
     pub ttl: Option<Duration>,
+    /// Index of the kind's cache: served versions of one stored kind share it.
+    cache: usize,
 }
 
 impl Resource {
@@ -93,33 +101,43 @@ pub struct Registry {
     pub profile: Profile,
     resources: Vec<Arc<Resource>>,
     by_path: BTreeMap<(&'static str, &'static str, &'static str), usize>,
+    caches: Vec<OnceLock<Arc<ObjectCache>>>,
 }
 
 impl Registry {
     /// The kinds of a profile over a store. `event_ttl`: how long Events are kept.
     #[must_use]
     pub fn new(storage: Arc<dyn Storage>, prefix: &str, profile: Profile, event_ttl: Duration) -> Self {
-        let all = api::kinds::all();
         let mut resources = Vec::new();
         let mut by_path = BTreeMap::new();
-        for def in all.iter().filter(|def| def.profiles.contains(&profile)) {
+        let mut prefixes: Vec<String> = Vec::new();
+        for def in api::kinds::of_profile(profile) {
             let stored = api::kinds::storage_of(def);
             let group = if stored.group.is_empty() { "core" } else { stored.group };
+            let keys = format!("{prefix}/{group}/{}/", stored.resource);
+            let cache = prefixes.iter().position(|p| *p == keys).unwrap_or_else(|| {
+                prefixes.push(keys.clone());
+                prefixes.len() - 1
+            });
             by_path.insert((def.group, def.version, def.resource), resources.len());
             resources.push(Arc::new(Resource {
                 def,
                 stored,
-                prefix: format!("{prefix}/{group}/{}/", stored.resource),
+                prefix: keys,
                 head: format!(r#"{{"kind":"{}","apiVersion":"{}","#, stored.kind, stored.api_version()),
                 ttl: (stored.kind == "Event").then_some(event_ttl),
+                cache,
             }));
         }
-        Self {
-            storage,
-            profile,
-            resources,
-            by_path,
-        }
+        let caches = prefixes.iter().map(|_| OnceLock::new()).collect();
+        Self { storage, profile, resources, by_path, caches }
+    }
+
+    /// The cache of a kind, started on first use.
+    #[must_use]
+    pub fn cache(&self, resource: &Resource) -> &Arc<ObjectCache> {
+        self.caches[resource.cache]
+            .get_or_init(|| Cache::start(self.storage.clone(), &resource.prefix, Objects::new(resource.stored)))
     }
 
     /// The resource a path names.

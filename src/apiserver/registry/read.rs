@@ -1,27 +1,25 @@
 //! Get and list.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use apimachinery::status::Status;
-use storage::{KeyValue, Revision};
+use storage::{
+    KeyValue, Revision,
+    cache::{Freshness, Query},
+};
 
-use super::{Registry, Resource, continuation::Token, facts::Selection};
+use super::{Registry, Resource, cached::Item, continuation::Token, selection::Selection};
 use crate::{
     errors,
     request::options::{ListOptions, Match},
 };
-
-/// How long a request waits for a version that has not happened yet.
-const FRESHNESS_WAIT: Duration = Duration::from_secs(3);
-/// How many keys are read at a time when a selector may drop most of them.
-const CHUNK: usize = 1000;
 
 /// One page of a list.
 pub struct ListPage {
     /// All of it is as of this revision.
     pub revision: u64,
     /// Ascending by key.
-    pub items: Vec<KeyValue>,
+    pub items: Vec<Arc<Item>>,
     /// Token of the next page; empty at the end.
     pub token: String,
     /// How many items follow, where that is known.
@@ -44,7 +42,7 @@ pub fn parse_version(text: &str) -> Result<u64, Status> {
 }
 
 impl Registry {
-    /// One object as stored.
+    /// One object as stored, as new as can be.
     ///
     /// # Errors
     /// 404 if it is not there; what storage failures are.
@@ -56,22 +54,13 @@ impl Registry {
         }
     }
 
-    /// Waits until a version has happened.
+    /// Waits until the kind's cache has seen a version.
     ///
     /// # Errors
     /// 504 if it has not after three seconds.
-    pub async fn wait_for(&self, wanted: u64) -> Result<(), Status> {
-        let deadline = tokio::time::Instant::now() + FRESHNESS_WAIT;
-        loop {
-            let current = self.storage.revision().await.map_err(errors::internal)?;
-            if current.0 >= wanted {
-                return Ok(());
-            }
-            if tokio::time::Instant::now() >= deadline {
-                return Err(errors::too_large_resource_version(wanted, current.0));
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    pub async fn wait_for(&self, resource: &Resource, wanted: u64) -> Result<(), Status> {
+        let found = self.cache(resource).get("", Freshness::AtLeast(Revision(wanted))).await;
+        found.map(|_| ()).map_err(|e| errors::of_storage(resource, "", &e))
     }
 
     /// A page of a list; `namespace` empty lists all of them.
@@ -85,132 +74,75 @@ impl Registry {
         selection: &Selection,
         options: &ListOptions,
     ) -> Result<ListPage, Status> {
-        let start = self.start_of(options).await?;
-        let mut scope = resource.scope(namespace);
-        if let Some(name) = selection.name() {
-            let namespace = if namespace.is_empty() {
-                selection.namespace().unwrap_or_default()
-            } else {
-                namespace
-            };
-            if !resource.namespaced() || !namespace.is_empty() {
-                scope = resource.key(namespace, name);
-            }
+        let (freshness, after) = start_of(options)?;
+        let limit = if options.resource_version == "0" && options.token.is_empty() { 0 } else { options.limit };
+        let scope = scope(resource, namespace, selection);
+        let after = after.map(|after| format!("{}{after}", resource.prefix));
+        let query = Query { scope: &scope, freshness, limit, after: after.as_deref() };
+        let list = self.cache(resource).list(query, |item| selection.matches(resource, &item.payload)).await;
+        let list = list.map_err(|error| match error {
+            storage::Error::Compacted { .. } if !options.token.is_empty() => too_old_token(after.as_deref(), resource),
+            error => errors::of_storage(resource, "", &error),
+        })?;
+        let mut page = ListPage { revision: list.revision.0, items: list.items, token: String::new(), remaining: None };
+        if list.remaining > 0 && limit > 0 {
+            let last = page.items.last().map(|item| item.key.to_string());
+            page.token = Token { revision: Some(page.revision), after: relative(last.as_deref(), resource) }.encode();
+            page.remaining = selection.is_everything().then_some(list.remaining);
         }
-        let limit = if options.resource_version == "0" && options.token.is_empty() {
-            0
-        } else {
-            options.limit
-        };
-        let mut page = ListPage {
-            revision: 0,
-            items: Vec::new(),
-            token: String::new(),
-            remaining: None,
-        };
-        let mut at = start.at;
-        let mut after = start.after.map(|after| format!("{}{after}", resource.prefix));
-        loop {
-            let chunk = if selection.is_everything() {
-                limit
-            } else if limit == 0 {
-                0
-            } else {
-                limit.max(CHUNK)
-            };
-            let request = storage::ListOptions {
-                at: at.map(Revision),
-                limit: chunk,
-                after: after.clone(),
-            };
-            let read = self.storage.list(&scope, request).await.map_err(|error| match error {
-                storage::Error::Compacted { .. } if !options.token.is_empty() => too_old_token(&after, resource),
-                error => errors::of_storage(resource, "", &error),
-            })?;
-            at = Some(read.revision.0);
-            page.revision = read.revision.0;
-            let mut left = read.items.len() as u64 + read.remaining;
-            for item in read.items {
-                left -= 1;
-                after = Some(item.key.to_string());
-                if !selection.matches(resource, &item.value) {
-                    continue;
-                }
-                page.items.push(item);
-                if limit > 0 && page.items.len() == limit {
-                    break;
-                }
-            }
-            if left == 0 {
-                return Ok(page);
-            }
-            if limit > 0 && page.items.len() == limit {
-                let after = after
-                    .as_deref()
-                    .and_then(|key| key.strip_prefix(&resource.prefix))
-                    .unwrap_or_default();
-                page.token = Token {
-                    revision: Some(page.revision),
-                    after: after.to_owned(),
-                }
-                .encode();
-                page.remaining = selection.is_everything().then_some(left);
-                return Ok(page);
-            }
-        }
-    }
-
-    async fn start_of(&self, options: &ListOptions) -> Result<Start, Status> {
-        if !options.token.is_empty() {
-            if !options.resource_version.is_empty() && options.resource_version != "0" {
-                return Err(errors::bad_request(
-                    "specifying resource version is not allowed when using continue",
-                ));
-            }
-            let token = Token::decode(&options.token)?;
-            return Ok(Start {
-                at: token.revision,
-                after: Some(token.after),
-            });
-        }
-        let version = parse_version(&options.resource_version)?;
-        if version == 0 {
-            return Ok(Start { at: None, after: None });
-        }
-        self.wait_for(version).await?;
-        let exact = match options.resource_version_match {
-            Some(Match::Exact) => true,
-            Some(Match::NotOlderThan) => false,
-            None => options.limit > 0,
-        };
-        Ok(Start {
-            at: exact.then_some(version),
-            after: None,
-        })
+        Ok(page)
     }
 }
 
-struct Start {
-    at: Option<u64>,
-    after: Option<String>,
+/// The keys that can be selected: one if the selection names it, else those of the namespace.
+#[must_use]
+pub fn scope(resource: &Resource, namespace: &str, selection: &Selection) -> String {
+    let namespace = if namespace.is_empty() { selection.namespace().unwrap_or_default() } else { namespace };
+    match selection.name() {
+        Some(name) if !resource.namespaced() || !namespace.is_empty() => resource.key(namespace, name),
+        _ => resource.scope(namespace),
+    }
 }
 
-fn too_old_token(after: &Option<String>, resource: &Resource) -> Status {
-    let after = after
-        .as_deref()
-        .and_then(|key| key.strip_prefix(&resource.prefix))
-        .unwrap_or_default();
+fn relative(key: Option<&str>, resource: &Resource) -> String {
+    key.and_then(|key| key.strip_prefix(&resource.prefix)).unwrap_or_default().to_owned()
+}
+
+/// Of when the list is, and behind which key it starts.
+fn start_of(options: &ListOptions) -> Result<(Freshness, Option<String>), Status> {
+    if !options.token.is_empty() {
+        if !options.resource_version.is_empty() && options.resource_version != "0" {
+            return Err(errors::bad_request("specifying resource version is not allowed when using continue"));
+        }
+        let token = Token::decode(&options.token)?;
+        let freshness = token.revision.map_or(Freshness::Newest, |at| Freshness::Exactly(Revision(at)));
+        return Ok((freshness, Some(token.after)));
+    }
+    if options.resource_version.is_empty() {
+        return Ok((Freshness::Newest, None));
+    }
+    let version = Revision(parse_version(&options.resource_version)?);
+    let exact = match options.resource_version_match {
+        Some(Match::Exact) => true,
+        Some(Match::NotOlderThan) => false,
+        None => options.limit > 0,
+    };
+    let freshness = match version.0 {
+        0 => Freshness::Any,
+        _ if exact => Freshness::Exactly(version),
+        _ => Freshness::AtLeast(version),
+    };
+    Ok((freshness, None))
+}
+
+fn too_old_token(after: Option<&str>, resource: &Resource) -> Status {
     let mut status = errors::expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list \
          without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
          results. Continuing with the provided token results in an inconsistent list - objects that were created, \
          modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    let token = Token {
-        revision: None,
-        after: after.to_owned(),
-    }
-    .encode();
+    let token = Token { revision: None, after: relative(after, resource) }.encode();
     status.metadata.insert("continue".to_owned(), token.into());
     status
 }

@@ -167,8 +167,14 @@ impl<C: Codec> Watch<C> {
         Some(Revision(self.reached))
     }
 
-    async fn reopen(&self) -> Result<WatchStream, Error> {
-        self.cache.storage.watch(&self.scope, Revision(self.reached)).await
+    /// Borrows nothing, so that a watch can be sent to another thread while it waits: streams are not `Sync`.
+    fn reopen(&self) -> impl Future<Output = Result<WatchStream, Error>> + Send + use<C> {
+        let (storage, scope, after) = (
+            Arc::clone(&self.cache.storage),
+            Arc::clone(&self.scope),
+            Revision(self.reached),
+        );
+        async move { storage.watch(&scope, after).await }
     }
 
     /// Takes what is pending out of the ring.

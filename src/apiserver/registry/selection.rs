@@ -1,42 +1,17 @@
-//! What selectors look at, read from an object without building it where that is enough.
-
-use std::collections::BTreeMap;
+//! Selections: which objects a list or a watch shows.
 
 use apimachinery::{
-    Object,
     selector::{FieldSelector, LabelSelector},
     status::Status,
 };
-use serde::Deserialize;
 
-use super::Resource;
+use super::{Resource, cached::Payload};
 use crate::errors;
-
-/// Name, namespace and labels of an object.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct Meta {
-    /// Name.
-    #[serde(default)]
-    pub name: String,
-    /// Namespace, empty if none.
-    #[serde(default)]
-    pub namespace: String,
-    /// Labels.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct OnlyMeta {
-    #[serde(default)]
-    metadata: Meta,
-}
 
 /// What a list or a watch selects.
 pub struct Selection {
     labels: LabelSelector,
     fields: FieldSelector,
-    needs_values: bool,
 }
 
 impl Selection {
@@ -47,7 +22,6 @@ impl Selection {
     pub fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, Status> {
         let labels = LabelSelector::parse(labels).map_err(|e| errors::bad_request(e.to_string()))?;
         let fields = FieldSelector::parse(fields).map_err(|e| errors::bad_request(e.to_string()))?;
-        let mut needs_values = false;
         for requirement in fields.requirements() {
             let field = requirement.field.as_str();
             if field == "metadata.name" || (field == "metadata.namespace" && resource.namespaced()) {
@@ -56,13 +30,10 @@ impl Selection {
             if !resource.stored.selectable_fields.contains(&field) {
                 return Err(unknown_field(resource, &labels.to_string(), &fields.to_string(), field));
             }
-            needs_values = true;
         }
         Ok(Self {
             labels,
-            fields,
-            needs_values,
-        })
+            fields})
     }
 
     /// Only the object of this name.
@@ -71,7 +42,6 @@ impl Selection {
         Self {
             labels: LabelSelector::everything(),
             fields: FieldSelector::of_name(name),
-            needs_values: false,
         }
     }
 
@@ -93,30 +63,18 @@ impl Selection {
         self.labels.is_everything() && self.fields.is_everything()
     }
 
-    /// Whether an object, as stored, is selected.
+    /// Whether an object is selected.
     #[must_use]
-    pub fn matches(&self, resource: &Resource, value: &[u8]) -> bool {
-        if self.is_everything() {
-            return true;
-        }
-        let Ok(OnlyMeta { metadata }) = serde_json::from_slice::<OnlyMeta>(value) else {
-            return false;
-        };
-        if !self.labels.matches(|key| metadata.labels.get(key).map(String::as_str)) {
+    pub fn matches(&self, resource: &Resource, object: &Payload) -> bool {
+        if !self.labels.is_everything() && !self.labels.matches(|key| object.labels.get(key).map(AsRef::as_ref)) {
             return false;
         }
-        let values = if self.needs_values {
-            let object: Object = serde_json::from_slice(value).unwrap_or_default();
-            resource.stored.strategy.selectable_values(&object)
-        } else {
-            Vec::new()
-        };
         self.fields.matches(|field| match field {
-            "metadata.name" => Some(metadata.name.as_str()),
-            "metadata.namespace" => Some(metadata.namespace.as_str()),
+            "metadata.name" => Some(&*object.name),
+            "metadata.namespace" => Some(&*object.namespace),
             field => {
                 let index = resource.stored.selectable_fields.iter().position(|f| *f == field)?;
-                values.get(index).map(String::as_str)
+                object.fields.get(index).map(String::as_str)
             }
         })
     }
