@@ -9,6 +9,7 @@
 //! on disk). [`cache`] keeps decoded objects of one prefix in step with any engine.
 
 pub mod cache;
+pub mod embedded;
 mod engine;
 mod error;
 mod index;
