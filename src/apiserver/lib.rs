@@ -55,7 +55,7 @@ pub enum Error {
     },
     /// No store.
     #[error("cannot open the store")]
-    Storage(#[source] storage::Error),
+    Storage(#[source] storage::embedded::OpenError),
     /// No TLS.
     #[error("cannot set up keys and certificates")]
     Pki(#[source] tls::Error),
@@ -107,7 +107,8 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
     })?;
     let tls = tls::prepare(&args, &[]).map_err(Error::Pki)?;
     let authenticator = access::Static::new(args.token_auth_file.as_deref()).map_err(Error::Tokens)?;
-    let storage = storage::memory();
+    let storage = storage::embedded::open(&data_dir.join("store")).map_err(Error::Storage)?;
+    let health = health(&storage, &shutdown);
     let registry = Registry::new(storage, &args.etcd_prefix, profile, args.event_ttl);
     bootstrap::run(&registry).await.map_err(Error::Bootstrap)?;
     let wanted = SocketAddr::new(args.bind_address, args.secure_port);
@@ -127,6 +128,9 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
     let server = Arc::new(Server {
         registry,
         discovery,
+        openapi: openapi::OpenApi::new(openapi_resources(profile), "v1.36.2"),
+        health,
+        metrics: telemetry::Metrics::new("apiserver"),
         authenticator: Box::new(authenticator),
         stopping: shutdown,
         request_timeout: args.request_timeout,
@@ -147,6 +151,35 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
         server,
         done,
     })
+}
+
+fn openapi_resources(profile: Profile) -> Vec<openapi::Resource> {
+    api::kinds::of_profile(profile)
+        .flat_map(openapi::resources_of)
+        .collect()
+}
+
+/// The checks of kube-apiserver that mean something here.
+fn health(storage: &Arc<dyn storage::Storage>, shutdown: &CancellationToken) -> telemetry::Health {
+    let health = telemetry::Health::new();
+    health.add("log", || async { Ok(()) });
+    let store = storage.clone();
+    health.add("etcd", move || {
+        let store = store.clone();
+        async move { store.check().await.map_err(|error| errors::chain(&error)) }
+    });
+    let stopping = shutdown.clone();
+    health.add_readiness("shutdown", move || {
+        let stopping = stopping.is_cancelled();
+        async move {
+            if stopping {
+                Err("process is shutting down".to_owned())
+            } else {
+                Ok(())
+            }
+        }
+    });
+    health
 }
 
 /// Host and port that clients are told.

@@ -1,22 +1,26 @@
-//! The four ways to patch, as changes of an object.
+//! The four ways to patch.
 
-use apimachinery::{Object, status::Status};
+use apimachinery::{
+    Object,
+    patch::{json_patch, merge_patch, strategic_merge},
+    status::Status,
+};
 use bytes::Bytes;
 use http::header;
 use serde_json::Value;
 
 use crate::{
     errors,
+    fieldmanager::{self, Apply},
     handlers::Context,
-    registry::{Resource, update::Change, write::Warnings},
+    registry::{Resource, metadata, update::Change, write::Warnings},
     request::{
+        Format,
         body::{self, Decoded},
         options::{FieldValidation, WriteOptions},
     },
 };
 
-/// Most operations of a JSON patch.
-const MAX_OPERATIONS: usize = 10_000;
 const ACCEPTED: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
@@ -24,72 +28,86 @@ const ACCEPTED: [&str; 4] = [
     "application/apply-patch+yaml",
 ];
 
+/// The type of what a patch is applied to.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// As objects carry it.
+    pub api_version: String,
+    /// Kind.
+    pub kind: &'static str,
+    /// Name of its type in the schema table.
+    pub type_name: &'static str,
+}
+
+impl Target {
+    /// The objects of a resource, as served.
+    #[must_use]
+    pub fn of(resource: &Resource) -> Self {
+        Self {
+            api_version: resource.def.api_version(),
+            kind: resource.def.kind,
+            type_name: resource.def.type_name,
+        }
+    }
+}
+
 enum How {
     Json(Bytes),
     Merge(Value),
     Strategic(Value),
-    Apply(Object),
+    Apply(Decoded),
 }
 
 /// A patch of a request.
 pub struct Patch<'a> {
     how: How,
+    target: Target,
     resource: &'a Resource,
-    name: String,
-    namespace: String,
-    subresource: String,
+    context: &'a Context,
     options: WriteOptions,
+    /// Warnings of the last attempt only: an attempt that lost a race counts for nothing.
     warnings: Warnings,
-    now: jiff::Timestamp,
 }
 
 impl<'a> Patch<'a> {
-    /// Reads the patch of a request by its content type.
+    /// Reads the patch of a request by its content type, and the request's options.
     ///
     /// # Errors
-    /// 415 for other content types, 400 for what cannot be decoded.
-    pub fn parse(context: &Context, resource: &'a Resource, bytes: &Bytes) -> Result<Self, Status> {
+    /// 415 for other content types, 400 for what cannot be decoded, 422 for options out of range.
+    pub fn parse(context: &'a Context, resource: &'a Resource, target: Target, bytes: &Bytes) -> Result<Self, Status> {
         let content_type = context
             .header(header::CONTENT_TYPE)
             .split(';')
             .next()
             .unwrap_or_default()
             .trim();
-        let json = || -> Result<Value, Status> {
-            serde_json::from_slice(bytes).map_err(|e| errors::bad_request(format!("error decoding patch: {e}")))
-        };
         let how = match content_type {
-            "application/json-patch+json" => {
-                let operations: Vec<Value> = serde_json::from_slice(bytes)
-                    .map_err(|e| errors::bad_request(format!("error decoding patch: {e}")))?;
-                if operations.len() > MAX_OPERATIONS {
-                    let text = format!(
-                        "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
-                        operations.len()
-                    );
-                    return Err(Status::failure(413, "RequestEntityTooLarge", text));
-                }
-                How::Json(bytes.clone())
-            }
-            "application/merge-patch+json" => How::Merge(json()?),
-            "application/strategic-merge-patch+json" => How::Strategic(json()?),
-            "application/apply-patch+yaml" => {
-                let decoded = body::decode(bytes, crate::request::Format::Yaml, resource.def.kind)
-                    .map_err(|e| errors::bad_request(format!("error decoding YAML: {}", e.message)))?;
-                How::Apply(decoded.object)
-            }
+            "application/json-patch+json" => How::Json(bytes.clone()),
+            "application/merge-patch+json" => How::Merge(document(bytes)?),
+            "application/strategic-merge-patch+json" => How::Strategic(document(bytes)?),
+            "application/apply-patch+yaml" => How::Apply(
+                body::decode(bytes, Format::Yaml, target.kind)
+                    .map_err(|e| errors::bad_request(format!("error decoding YAML: {}", e.message)))?,
+            ),
             _ => return Err(body::unsupported_media_type(&ACCEPTED)),
         };
+        let apply = matches!(how, How::Apply(_));
+        let agent = context.header(header::USER_AGENT);
+        let options = WriteOptions::parse(&context.query, agent, "PatchOptions", apply)?;
         Ok(Self {
             how,
+            target,
             resource,
-            name: context.info.name.clone(),
-            namespace: context.info.namespace.clone(),
-            subresource: context.info.subresource.clone(),
-            options: WriteOptions::default(),
+            context,
+            options,
             warnings: Warnings::default(),
-            now: context.now,
         })
+    }
+
+    /// The request's options.
+    #[must_use]
+    pub fn options(&self) -> &WriteOptions {
+        &self.options
     }
 
     /// Whether it is a server-side apply.
@@ -98,47 +116,122 @@ impl<'a> Patch<'a> {
         matches!(self.how, How::Apply(_))
     }
 
-    /// The same with the options of the request.
-    #[must_use]
-    pub fn with(mut self, options: &WriteOptions, context: &Context) -> Self {
-        self.options = options.clone();
-        self.now = context.now;
-        self
+    /// Adds what the last application warned of to the answer.
+    pub fn warn(&self) {
+        self.warnings
+            .take()
+            .into_iter()
+            .for_each(|text| self.context.warnings.add(text));
     }
 
-    /// What the last application warned of.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        self.warnings.take()
-    }
-
-    fn checked(&self, object: Object) -> Result<Object, Status> {
-        let decoded = Decoded {
-            object,
+    /// The patched object. `current` is `None` only for an apply that creates.
+    ///
+    /// # Errors
+    /// 400, 404, 409, 415, 422 as kube-apiserver answers them.
+    pub fn patched(&self, current: Option<&Object>) -> Result<Object, Status> {
+        drop(self.warnings.take());
+        let missing = || errors::not_found(self.resource, &self.context.info.name);
+        let patched = match &self.how {
+            How::Apply(config) => return self.applied(current, config),
+            How::Json(patch) => json_patch(current.ok_or_else(missing)?.clone(), patch)?,
+            How::Merge(patch) => merge_patch(current.ok_or_else(missing)?.clone(), patch)?,
+            How::Strategic(patch) => {
+                strategic_merge(current.ok_or_else(missing)?.clone(), patch, self.target.type_name)?
+            }
+        };
+        self.checked(Decoded {
+            object: patched,
             duplicates: Vec::new(),
             typed: false,
-        };
-        let def = self.resource.def;
-        let validation = self.options.field_validation;
-        body::check(decoded, &def.api_version(), def.kind, validation, &self.warnings).map_err(|mut status| {
-            if validation == FieldValidation::Strict && status.message.contains("strict decoding error") {
-                status = Status::failure(422, "Invalid", status.message);
-            }
-            status
         })
+    }
+
+    fn applied(&self, current: Option<&Object>, config: &Decoded) -> Result<Object, Status> {
+        let config = Decoded {
+            object: config.object.clone(),
+            duplicates: config.duplicates.clone(),
+            typed: false,
+        };
+        let given = |key: &str| config.object.get(key).and_then(Value::as_str).unwrap_or_default();
+        for (key, wanted) in [
+            ("apiVersion", self.target.api_version.as_str()),
+            ("kind", self.target.kind),
+        ] {
+            if given(key).is_empty() {
+                return Err(errors::bad_request(format!(
+                    "Object '{key}' is missing in '{}'",
+                    config.object
+                )));
+            }
+            if given(key) != wanted {
+                return Err(errors::bad_request(format!(
+                    "failed to create typed patch object: the {key} in the data ({}) does not match the expected {key} ({wanted})",
+                    given(key)
+                )));
+            }
+        }
+        let mut config = self.checked(config)?;
+        let name = metadata::text(&config, "name").to_owned();
+        let wanted = self.context.info.name.as_str();
+        if name.is_empty() {
+            metadata::of_mut(&mut config).insert("name".into(), wanted.into());
+        } else if name != wanted {
+            return Err(errors::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({wanted})"
+            )));
+        }
+        metadata::match_namespace(self.resource, &mut config, &self.context.info.namespace)?;
+        fieldmanager::apply(&Apply {
+            live: current,
+            config: &config,
+            resource: self.resource,
+            target: &self.target,
+            subresource: &self.context.info.subresource,
+            options: &self.options,
+            now: self.context.now,
+        })
+    }
+
+    fn checked(&self, decoded: Decoded) -> Result<Object, Status> {
+        let validation = self.options.field_validation;
+        let Target { api_version, kind, .. } = &self.target;
+        body::check(decoded, api_version, kind, validation, &self.warnings).map_err(|status| {
+            // A patched object that does not fit is unprocessable, unless the patch itself was what did not decode.
+            match (&self.how, validation) {
+                (How::Apply(_), _) => status,
+                (_, FieldValidation::Strict) if status.message.contains("strict decoding error") => {
+                    let text = status
+                        .message
+                        .split_once("strict decoding error")
+                        .map_or("", |(_, rest)| rest);
+                    strict(self, text)
+                }
+                _ => status,
+            }
+        })
+    }
+}
+
+fn strict(patch: &Patch<'_>, text: &str) -> Status {
+    let detail = apimachinery::field::invalid("patch", &Value::Null, &format!("strict decoding error{text}"));
+    apimachinery::field::to_status(patch.resource.def.group, patch.resource.def.kind, "", &vec![detail])
+}
+
+fn document(bytes: &Bytes) -> Result<Value, Status> {
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|e| errors::bad_request(format!("error decoding patch: {e}")))?;
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(errors::bad_request(
+            "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
+        ))
     }
 }
 
 impl Change for Patch<'_> {
     fn apply(&self, current: Option<&Object>) -> Result<Object, Status> {
-        let Some(current) = current else {
-            return Err(errors::not_found(self.resource, &self.name));
-        };
-        let patched = match &self.how {
-            How::Merge(patch) => merge(current.clone(), patch),
-            _ => return Err(body::unsupported_media_type(&ACCEPTED)),
-        };
-        self.checked(patched)
+        self.patched(current)
     }
 
     fn tracks_itself(&self) -> bool {
@@ -146,25 +239,6 @@ impl Change for Patch<'_> {
     }
 
     fn may_create(&self) -> bool {
-        self.is_apply() && self.subresource.is_empty()
+        self.is_apply() && self.context.info.subresource.is_empty()
     }
-}
-
-fn merge(target: Value, patch: &Value) -> Value {
-    let Value::Object(changes) = patch else {
-        return patch.clone();
-    };
-    let mut fields = match target {
-        Value::Object(fields) => fields,
-        _ => serde_json::Map::new(),
-    };
-    for (key, change) in changes {
-        if change.is_null() {
-            fields.shift_remove(key);
-        } else {
-            let old = fields.get(key).cloned().unwrap_or(Value::Null);
-            fields.insert(key.clone(), merge(old, change));
-        }
-    }
-    Value::Object(fields)
 }

@@ -26,6 +26,16 @@ pub fn body(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
+/// Any body as ours.
+#[must_use]
+pub fn boxed<B>(body: B) -> Body
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    body.map_err(Into::into).boxed_unsync()
+}
+
 /// An answer of bytes.
 #[must_use]
 pub fn bytes(code: u16, content_type: &'static str, content: impl Into<Bytes>) -> Reply {

@@ -1,11 +1,14 @@
 //! From requests to registry operations and back: one handler per verb.
 
+pub mod pods;
 pub mod read;
+pub mod scale;
 pub mod watch;
 pub mod write;
 
 use std::sync::Arc;
 
+use api::Subresource;
 use apimachinery::{Object, status::Status};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
@@ -28,7 +31,9 @@ pub struct Context {
     pub method: Method,
     /// What the path names.
     pub info: RequestInfo,
-    /// Query.
+    /// Query as it came.
+    pub raw_query: String,
+    /// Query, decoded.
     pub query: Query,
     /// Headers.
     pub headers: HeaderMap,
@@ -103,7 +108,7 @@ pub async fn serve(context: Arc<Context>, bytes: Bytes) -> Result<Reply, Status>
         context.warnings.add(text);
     }
     if !info.subresource.is_empty() {
-        return Err(errors::unknown_resource());
+        return subresource(&context, &resource, &bytes).await;
     }
     if !resource.def.verbs.contains(&info.verb.as_str()) {
         return Err(errors::method_not_allowed());
@@ -119,5 +124,27 @@ pub async fn serve(context: Arc<Context>, bytes: Bytes) -> Result<Reply, Status>
         "delete" => write::delete(&context, &resource, &bytes).await,
         "deletecollection" => write::delete_collection(&context, &resource, &bytes).await,
         _ => Err(errors::method_not_allowed()),
+    }
+}
+
+/// Serves a request for a subresource.
+async fn subresource(context: &Context, resource: &Arc<Resource>, bytes: &Bytes) -> Result<Reply, Status> {
+    let (name, verb) = (context.info.subresource.as_str(), context.info.verb.as_str());
+    let has = |wanted: Subresource| resource.def.has(wanted);
+    match (resource.def.resource, name, verb) {
+        (_, "status", _) if has(Subresource::Status) => match verb {
+            "get" => read::get(context, resource).await,
+            "update" => write::update(context, resource, bytes).await,
+            "patch" => write::patch(context, resource, bytes).await,
+            _ => Err(errors::method_not_allowed()),
+        },
+        (_, "scale", _) if has(Subresource::Scale) => scale::serve(context, resource, bytes).await,
+        (_, "finalize", "update") if has(Subresource::Finalize) => write::update(context, resource, bytes).await,
+        ("pods", "binding", "create") => pods::bind(context, resource, bytes).await,
+        ("pods", "eviction", "create") => pods::evict(context, resource, bytes).await,
+        ("pods", "ephemeralcontainers" | "resize", "get") => read::get(context, resource).await,
+        ("pods", "ephemeralcontainers" | "resize", "update") => write::update(context, resource, bytes).await,
+        ("pods", "ephemeralcontainers" | "resize", "patch") => write::patch(context, resource, bytes).await,
+        _ => Err(errors::unknown_resource()),
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Context;
 use crate::{
     errors,
-    registry::{Resource, cached::Payload, codec, selection::Selection, read::ListPage},
+    registry::{Resource, cached::Payload, codec, read::ListPage, selection::Selection},
     reply::{self, Reply},
     request::{Accepted, Format, Transform, negotiate::Offer, options::ListOptions},
     table::{self, Include},

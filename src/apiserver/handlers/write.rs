@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::{Context, read};
 use crate::{
     errors,
-    patch::Patch,
+    patch::{Patch, Target},
     registry::{
         Resource, codec,
         delete::{Delete, DeleteOptions, Deleted, success},
-        selection::Selection,
         metadata,
+        selection::Selection,
         update::Change,
         write::Write,
     },
@@ -25,7 +25,9 @@ use crate::{
     },
 };
 
-fn write<'a>(context: &'a Context, resource: &'a Resource, options: &'a WriteOptions) -> Write<'a> {
+/// The write of a request.
+#[must_use]
+pub fn write<'a>(context: &'a Context, resource: &'a Resource, options: &'a WriteOptions) -> Write<'a> {
     Write {
         resource,
         subresource: &context.info.subresource,
@@ -45,8 +47,8 @@ fn write<'a>(context: &'a Context, resource: &'a Resource, options: &'a WriteOpt
 ///
 /// # Errors
 /// 422 for values out of range.
-pub fn options(context: &Context, kind: &str, apply: bool) -> Result<WriteOptions, Status> {
-    WriteOptions::parse(&context.query, context.header(header::USER_AGENT), kind, apply)
+pub fn options(context: &Context, kind: &str) -> Result<WriteOptions, Status> {
+    WriteOptions::parse(&context.query, context.header(header::USER_AGENT), kind, false)
 }
 
 /// An object that is in the served version, as the client wants it.
@@ -74,7 +76,7 @@ pub fn answer(context: &Context, resource: &Resource, code: u16, object: Object)
 /// What the client is told.
 pub async fn create(context: &Context, resource: &Resource, bytes: &Bytes) -> Result<Reply, Status> {
     context.accepted(Offer::Object)?;
-    let options = options(context, "CreateOptions", false)?;
+    let options = options(context, "CreateOptions")?;
     let object = context.decode(resource, bytes, options.field_validation)?;
     let created = context
         .server
@@ -105,7 +107,7 @@ impl Change for Replace {
 /// What the client is told.
 pub async fn update(context: &Context, resource: &Resource, bytes: &Bytes) -> Result<Reply, Status> {
     context.accepted(Offer::Object)?;
-    let options = options(context, "UpdateOptions", false)?;
+    let options = options(context, "UpdateOptions")?;
     let object = context.decode(resource, bytes, options.field_validation)?;
     check_name(context, resource, &object)?;
     let may_create = resource.stored.create_on_update && context.info.subresource.is_empty();
@@ -155,17 +157,14 @@ pub fn check_name(context: &Context, resource: &Resource, object: &Object) -> Re
 /// What the client is told.
 pub async fn patch(context: &Context, resource: &Resource, bytes: &Bytes) -> Result<Reply, Status> {
     context.accepted(Offer::Object)?;
-    let patch = Patch::parse(context, resource, bytes)?;
-    let options = options(context, "PatchOptions", patch.is_apply())?;
-    let patch = patch.with(&options, context);
+    let patch = Patch::parse(context, resource, Target::of(resource), bytes)?;
+    let write = write(context, resource, patch.options());
     let updated = context
         .server
         .registry
-        .update(&write(context, resource, &options), &context.info.name, &patch)
+        .update(&write, &context.info.name, &patch)
         .await?;
-    for text in patch.warnings() {
-        context.warnings.add(text);
-    }
+    patch.warn();
     answer(
         context,
         resource,

@@ -31,7 +31,9 @@ impl Payload {
     /// Reads what selectors need out of a stored object.
     #[must_use]
     pub fn read(def: &KindDef, stored: &KeyValue) -> Self {
-        let meta = serde_json::from_slice::<OnlyMeta>(&stored.value).unwrap_or_default().metadata;
+        let meta = serde_json::from_slice::<OnlyMeta>(&stored.value)
+            .unwrap_or_default()
+            .metadata;
         let fields = if def.selectable_fields.is_empty() {
             Box::default()
         } else {
@@ -86,7 +88,10 @@ impl Codec for Objects {
     }
 
     fn restamp(&self, payload: &Payload, revision: Revision) -> Payload {
-        Payload { revision: revision.0, ..payload.clone() }
+        Payload {
+            revision: revision.0,
+            ..payload.clone()
+        }
     }
 
     fn weight(&self, payload: &Payload) -> usize {

@@ -25,6 +25,15 @@ pub enum Propagation {
     Orphan,
 }
 
+/// What an object must still be for a deletion to go ahead.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Preconditions {
+    /// Uid it must have.
+    pub uid: Option<String>,
+    /// Version it must have.
+    pub resource_version: Option<String>,
+}
+
 /// Options of a deletion.
 #[derive(Debug, Clone, Default)]
 pub struct DeleteOptions {
@@ -32,10 +41,8 @@ pub struct DeleteOptions {
     pub grace_period_seconds: Option<i64>,
     /// Dependents; `None` leaves it to the kind and its finalizers.
     pub propagation: Option<Propagation>,
-    /// Uid it must have.
-    pub uid: Option<String>,
-    /// Version it must have.
-    pub resource_version: Option<String>,
+    /// What the object must still be.
+    pub preconditions: Preconditions,
     /// Whether everything is done but the deleting.
     pub dry_run: bool,
 }
@@ -102,8 +109,10 @@ impl DeleteOptions {
         Ok(Self {
             grace_period_seconds,
             propagation,
-            uid: precondition("uid"),
-            resource_version: precondition("resourceVersion"),
+            preconditions: Preconditions {
+                uid: precondition("uid"),
+                resource_version: precondition("resourceVersion"),
+            },
             dry_run,
         })
     }
@@ -196,11 +205,18 @@ fn check_preconditions(delete: &Delete<'_>, object: &Object) -> Result<(), Statu
         Err(errors::conflict(delete.resource, delete.name, &why))
     };
     let (uid, version) = (metadata::text(object, "uid"), metadata::text(object, "resourceVersion"));
-    if let Some(wanted) = delete.options.uid.as_deref().filter(|wanted| *wanted != uid) {
+    if let Some(wanted) = delete
+        .options
+        .preconditions
+        .uid
+        .as_deref()
+        .filter(|wanted| *wanted != uid)
+    {
         return wrong("UID", wanted, uid);
     }
     if let Some(wanted) = delete
         .options
+        .preconditions
         .resource_version
         .as_deref()
         .filter(|wanted| *wanted != version)

@@ -130,7 +130,13 @@ impl Registry {
             }));
         }
         let caches = prefixes.iter().map(|_| OnceLock::new()).collect();
-        Self { storage, profile, resources, by_path, caches }
+        Self {
+            storage,
+            profile,
+            resources,
+            by_path,
+            caches,
+        }
     }
 
     /// The cache of a kind, started on first use.

@@ -75,19 +75,40 @@ impl Registry {
         options: &ListOptions,
     ) -> Result<ListPage, Status> {
         let (freshness, after) = start_of(options)?;
-        let limit = if options.resource_version == "0" && options.token.is_empty() { 0 } else { options.limit };
+        let limit = if options.resource_version == "0" && options.token.is_empty() {
+            0
+        } else {
+            options.limit
+        };
         let scope = scope(resource, namespace, selection);
         let after = after.map(|after| format!("{}{after}", resource.prefix));
-        let query = Query { scope: &scope, freshness, limit, after: after.as_deref() };
-        let list = self.cache(resource).list(query, |item| selection.matches(resource, &item.payload)).await;
+        let query = Query {
+            scope: &scope,
+            freshness,
+            limit,
+            after: after.as_deref(),
+        };
+        let list = self
+            .cache(resource)
+            .list(query, |item| selection.matches(resource, &item.payload))
+            .await;
         let list = list.map_err(|error| match error {
             storage::Error::Compacted { .. } if !options.token.is_empty() => too_old_token(after.as_deref(), resource),
             error => errors::of_storage(resource, "", &error),
         })?;
-        let mut page = ListPage { revision: list.revision.0, items: list.items, token: String::new(), remaining: None };
+        let mut page = ListPage {
+            revision: list.revision.0,
+            items: list.items,
+            token: String::new(),
+            remaining: None,
+        };
         if list.remaining > 0 && limit > 0 {
             let last = page.items.last().map(|item| item.key.to_string());
-            page.token = Token { revision: Some(page.revision), after: relative(last.as_deref(), resource) }.encode();
+            page.token = Token {
+                revision: Some(page.revision),
+                after: relative(last.as_deref(), resource),
+            }
+            .encode();
             page.remaining = selection.is_everything().then_some(list.remaining);
         }
         Ok(page)
@@ -97,7 +118,11 @@ impl Registry {
 /// The keys that can be selected: one if the selection names it, else those of the namespace.
 #[must_use]
 pub fn scope(resource: &Resource, namespace: &str, selection: &Selection) -> String {
-    let namespace = if namespace.is_empty() { selection.namespace().unwrap_or_default() } else { namespace };
+    let namespace = if namespace.is_empty() {
+        selection.namespace().unwrap_or_default()
+    } else {
+        namespace
+    };
     match selection.name() {
         Some(name) if !resource.namespaced() || !namespace.is_empty() => resource.key(namespace, name),
         _ => resource.scope(namespace),
@@ -105,17 +130,23 @@ pub fn scope(resource: &Resource, namespace: &str, selection: &Selection) -> Str
 }
 
 fn relative(key: Option<&str>, resource: &Resource) -> String {
-    key.and_then(|key| key.strip_prefix(&resource.prefix)).unwrap_or_default().to_owned()
+    key.and_then(|key| key.strip_prefix(&resource.prefix))
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Of when the list is, and behind which key it starts.
 fn start_of(options: &ListOptions) -> Result<(Freshness, Option<String>), Status> {
     if !options.token.is_empty() {
         if !options.resource_version.is_empty() && options.resource_version != "0" {
-            return Err(errors::bad_request("specifying resource version is not allowed when using continue"));
+            return Err(errors::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
         }
         let token = Token::decode(&options.token)?;
-        let freshness = token.revision.map_or(Freshness::Newest, |at| Freshness::Exactly(Revision(at)));
+        let freshness = token
+            .revision
+            .map_or(Freshness::Newest, |at| Freshness::Exactly(Revision(at)));
         return Ok((freshness, Some(token.after)));
     }
     if options.resource_version.is_empty() {
@@ -142,7 +173,11 @@ fn too_old_token(after: Option<&str>, resource: &Resource) -> Status {
          results. Continuing with the provided token results in an inconsistent list - objects that were created, \
          modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    let token = Token { revision: None, after: relative(after, resource) }.encode();
+    let token = Token {
+        revision: None,
+        after: relative(after, resource),
+    }
+    .encode();
     status.metadata.insert("continue".to_owned(), token.into());
     status
 }

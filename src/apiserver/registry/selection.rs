@@ -31,9 +31,7 @@ impl Selection {
                 return Err(unknown_field(resource, &labels.to_string(), &fields.to_string(), field));
             }
         }
-        Ok(Self {
-            labels,
-            fields})
+        Ok(Self { labels, fields })
     }
 
     /// Only the object of this name.

@@ -100,7 +100,13 @@ impl Registry {
     /// # Errors
     /// What keeps it from starting at all.
     pub async fn watch(&self, request: WatchRequest) -> Result<impl Stream<Item = Event> + Send + use<>, Status> {
-        let WatchRequest { resource, namespace, selection, options, duration } = request;
+        let WatchRequest {
+            resource,
+            namespace,
+            selection,
+            options,
+            duration,
+        } = request;
         let scope = scope(&resource, &namespace, &selection);
         let version = parse_version(&options.resource_version)?;
         let initial = options.send_initial_events.unwrap_or(version == 0);
@@ -109,18 +115,32 @@ impl Registry {
             (true, 0) if options.resource_version == "0" => Start::Now(Freshness::Any),
             (true, 0) => Start::Now(Freshness::Newest),
             (true, version) => Start::Now(Freshness::AtLeast(Revision(version))),
-            (false, 0) => Start::After(cache.settle().await.map_err(|e| errors::of_storage(&resource, "", &e))?),
+            (false, 0) => Start::After(
+                cache
+                    .settle()
+                    .await
+                    .map_err(|e| errors::of_storage(&resource, "", &e))?,
+            ),
             (false, version) => Start::After(Revision(version)),
         };
-        let mut changes = cache.watch(&scope, start).await.map_err(|e| errors::of_storage(&resource, "", &e))?;
+        let mut changes = cache
+            .watch(&scope, start)
+            .await
+            .map_err(|e| errors::of_storage(&resource, "", &e))?;
         let mut ready = VecDeque::new();
         for item in changes.initial() {
             if selection.matches(&resource, &item.payload) {
-                ready.push_back(Event::Object { kind: EventKind::Added, item });
+                ready.push_back(Event::Object {
+                    kind: EventKind::Added,
+                    item,
+                });
             }
         }
         if initial && options.bookmarks {
-            ready.push_back(Event::Bookmark { revision: changes.revision().0, initial_end: true });
+            ready.push_back(Event::Bookmark {
+                revision: changes.revision().0,
+                initial_end: true,
+            });
         }
         let now = Instant::now();
         let watching = Watching {
@@ -188,7 +208,11 @@ impl Watching {
             return Some(Event::Error(Box::new(errors::expired(text))));
         }
         // The client resumes where it was: a clean end says more than an error it cannot act on.
-        tracing::warn!(error = errors::chain(error), resource = self.resource.def.resource, "a watch broke off");
+        tracing::warn!(
+            error = errors::chain(error),
+            resource = self.resource.def.resource,
+            "a watch broke off"
+        );
         None
     }
 
@@ -206,6 +230,9 @@ impl Watching {
             (true, false) => (EventKind::Deleted, change.departed(self.changes.cache().codec())?),
             (false, false) => return None,
         };
-        Some(Event::Object { kind, item: item.clone() })
+        Some(Event::Object {
+            kind,
+            item: item.clone(),
+        })
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     discovery::{self, Discovery},
     errors,
     handlers::{self, Context},
+    openapi::OpenApi,
     registry::{Registry, write::Warnings},
     reply::{self, Reply},
     request::{Accepted, Format, Query, RequestInfo, body, negotiate::Offer},
@@ -32,6 +33,12 @@ pub struct Server {
     pub discovery: Discovery,
     /// Who clients are.
     pub authenticator: Box<dyn Authenticator>,
+    /// OpenAPI documents.
+    pub openapi: OpenApi,
+    /// Health checks.
+    pub health: telemetry::Health,
+    /// Metrics.
+    pub metrics: telemetry::Metrics,
     /// Cancelled when the server stops: watches end then.
     pub stopping: CancellationToken,
     /// How long a request that is no watch may take.
@@ -57,6 +64,7 @@ impl Server {
             server: self.clone(),
             method: parts.method,
             info,
+            raw_query: parts.uri.query().unwrap_or_default().to_owned(),
             query,
             headers: parts.headers,
             user: authenticated.as_ref().ok().cloned().unwrap_or_default(),
@@ -93,7 +101,7 @@ impl Server {
                 .iter()
                 .any(|gv| gv.group == info.group && gv.version == info.version);
             if !known {
-                return Ok(reply::text(404, "404 page not found\n"));
+                return Ok(not_found());
             }
             let bytes = if matches!(context.method, Method::GET | Method::HEAD) {
                 Bytes::new()
@@ -105,13 +113,31 @@ impl Server {
         if let Some(answer) = discovery::serve::serve(&context) {
             return answer;
         }
+        if let Some((endpoint, single)) = telemetry::Endpoint::parse(info.path.trim_end_matches('/')) {
+            let answer = self.health.answer(endpoint, single, &context.raw_query).await;
+            return Ok(reply::text(answer.code, answer.body));
+        }
+        if info.path.starts_with("/openapi/") {
+            let answer = self
+                .openapi
+                .answer(&info.path, Some(&context.raw_query), &context.headers);
+            return Ok(answer.map_or_else(not_found, |reply| reply.map(reply::boxed)));
+        }
         match info.path.as_str() {
+            "/metrics" => Ok(reply::bytes(
+                200,
+                telemetry::Metrics::CONTENT_TYPE,
+                self.metrics.encode(),
+            )),
             "/" => Ok(discovery::serve::root(&context)),
             "/version" | "/version/" => version(&context),
-            "/healthz" | "/livez" | "/readyz" => Ok(reply::text(200, "ok")),
-            _ => Ok(reply::text(404, "404 page not found\n")),
+            _ => Ok(not_found()),
         }
     }
+}
+
+fn not_found() -> Reply {
+    reply::text(404, "404 page not found\n")
 }
 
 fn version(context: &Context) -> Result<Reply, Status> {
