@@ -3,12 +3,11 @@
 //! `[{"key", "operator", "values"}]`, all of which the labels of a Cluster must meet; an empty list means every cluster.
 //! Operators have Kubernetes' meaning and the original's spellings.
 
-use apimachinery::Object;
+use apimachinery::{Object, names};
 use serde_json::Value;
 
 use crate::{
     json::{items, text},
-    validation::labels,
     well_known,
 };
 
@@ -152,7 +151,7 @@ fn requirement(index: usize, item: &Value) -> Result<Requirement, Error> {
         return Err(Error::Shape(item.to_string()));
     }
     let key = text(member(item, "key")).to_owned();
-    if let Some(problem) = labels::qualified_name(&key).first() {
+    if let Some(problem) = names::qualified_name(&key).first() {
         return Err(bad("key", problem));
     }
     let spelled = text(member(item, "operator"));
@@ -164,7 +163,7 @@ fn requirement(index: usize, item: &Value) -> Result<Requirement, Error> {
         return Err(bad("values", "must be a list of strings"));
     }
     let values: Vec<String> = items(given).iter().map(|v| text(v).to_owned()).collect();
-    if let Some(problem) = values.iter().find_map(|v| labels::label_value(v).into_iter().next()) {
+    if let Some(problem) = values.iter().find_map(|v| names::label_value(v).into_iter().next()) {
         return Err(bad("values", &problem));
     }
     if let Some(problem) = wrong_values(spelled, operator, &values) {

@@ -13,6 +13,7 @@ pub mod preferences;
 mod printers;
 mod strategy;
 mod validation;
+mod warnings;
 pub mod well_known;
 
 pub use kind::{Column, Conversion, KindDef, Profile, Strategy, Subresource};

@@ -1,4 +1,124 @@
 //! Validation: same reasons, fields and texts as kube-apiserver.
 
-pub(crate) mod labels;
-pub(crate) mod names;
+mod at;
+pub(crate) mod container;
+pub(crate) mod pod_spec;
+pub(crate) mod probe;
+pub(crate) mod resources;
+pub(crate) mod scheduling;
+pub(crate) mod security;
+pub(crate) mod template;
+pub(crate) mod volume;
+pub(crate) mod volume_claim;
+
+pub(crate) use at::At;
+
+use apimachinery::{field::ErrorList, names, selector, validation};
+use serde_json::Value;
+
+pub(crate) const NON_NEGATIVE: &str = "must be greater than or equal to 0";
+pub(crate) const POSITIVE: &str = "must be greater than 0";
+
+/// A number below 0.
+pub(crate) fn non_negative(at: &At<'_>, errors: &mut ErrorList) {
+    if at.int() < 0 {
+        errors.push(at.invalid(NON_NEGATIVE));
+    }
+}
+
+/// A number that is there and not above 0.
+pub(crate) fn positive(at: &At<'_>, errors: &mut ErrorList) {
+    if at.is_set() && at.int() <= 0 {
+        errors.push(at.invalid(POSITIVE));
+    }
+}
+
+/// Every problem a check has with the text.
+pub(crate) fn text(at: &At<'_>, check: impl Fn(&str) -> Vec<String>, errors: &mut ErrorList) {
+    errors.extend(check(at.text()).iter().map(|problem| at.invalid(problem)));
+}
+
+/// A text that must be there and pass a check.
+pub(crate) fn required_text(at: &At<'_>, check: impl Fn(&str) -> Vec<String>, errors: &mut ErrorList) {
+    if at.text().is_empty() {
+        errors.push(at.required(""));
+    } else {
+        text(at, check, errors);
+    }
+}
+
+/// A text that must be one of a set; `""` is as good as absent.
+pub(crate) fn one_of(at: &At<'_>, supported: &[&str], errors: &mut ErrorList) {
+    if at.text().is_empty() {
+        errors.push(at.required(""));
+    } else if !supported.contains(&at.text()) {
+        errors.push(at.not_supported(supported));
+    }
+}
+
+/// A text that, if it is there, must be one of a set.
+pub(crate) fn one_of_if_set(at: &At<'_>, supported: &[&str], errors: &mut ErrorList) {
+    if at.is_set() && !supported.contains(&at.text()) {
+        errors.push(at.not_supported(supported));
+    }
+}
+
+/// Labels.
+pub(crate) fn labels(at: &At<'_>, errors: &mut ErrorList) {
+    errors.extend(validation::labels(Some(at.value), &at.path));
+}
+
+/// Annotations.
+pub(crate) fn annotations(at: &At<'_>, errors: &mut ErrorList) {
+    errors.extend(validation::annotations(Some(at.value), &at.path));
+}
+
+/// A LabelSelector; absent is fine.
+pub(crate) fn label_selector(at: &At<'_>, errors: &mut ErrorList) {
+    errors.extend(selector::validate_label_selector(at.value, &at.path));
+}
+
+/// A field that may not change.
+pub(crate) fn immutable(new: &At<'_>, old: &Value, errors: &mut ErrorList) {
+    if new.value != old {
+        errors.push(new.invalid(validation::IMMUTABLE));
+    }
+}
+
+/// A port: a number or a name.
+pub(crate) fn port_number_or_name(at: &At<'_>, errors: &mut ErrorList) {
+    let problems = match at.value {
+        Value::String(name) => names::port_name(name),
+        other => names::port_number(other.as_i64().unwrap_or_default()),
+    };
+    if at.is_set() {
+        errors.extend(problems.iter().map(|problem| at.invalid(problem)));
+    } else {
+        errors.extend(problems.iter().map(|problem| at.invalid_value(&0.into(), problem)));
+    }
+}
+
+/// A number of things, or a percentage of them.
+pub(crate) fn int_or_percent(at: &At<'_>, errors: &mut ErrorList) {
+    match at.value {
+        Value::String(_) => text(at, names::percent, errors),
+        _ => non_negative(at, errors),
+    }
+}
+
+/// The number, or the percentage as a number; 0 if it is neither.
+pub(crate) fn int_or_percent_value(value: &Value) -> i64 {
+    percent(value).unwrap_or_else(|| crate::json::int(value))
+}
+
+/// A percentage above 100.
+pub(crate) fn not_more_than_100_percent(at: &At<'_>, errors: &mut ErrorList) {
+    if percent(at.value).is_some_and(|percent| percent > 100) {
+        errors.push(at.invalid("must not be greater than 100%"));
+    }
+}
+
+/// The percentage that a text is.
+pub(crate) fn percent(value: &Value) -> Option<i64> {
+    value.as_str()?.strip_suffix('%')?.parse().ok()
+}

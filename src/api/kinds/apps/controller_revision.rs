@@ -1,12 +1,13 @@
 //! ControllerRevision: a past state of a DaemonSet or StatefulSet.
 
-use apimachinery::Object;
+use apimachinery::{Object, field::ErrorList};
 use serde_json::Value;
 
 use crate::{
     json::{flag, int, items, text},
     kind::{Column, KindDef, Strategy},
     printers,
+    validation::{At, immutable, non_negative},
 };
 
 /// ControllerRevision in `apps/v1`.
@@ -29,6 +30,25 @@ pub const DEF: KindDef = KindDef {
 struct ControllerRevision;
 
 impl Strategy for ControllerRevision {
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        non_negative(&At::field(object, "revision"), &mut errors);
+        let data = At::field(object, "data");
+        if !data.is_set() {
+            errors.push(data.required("data is mandatory"));
+        } else if !data.value.is_object() {
+            errors.push(data.required("data must be a valid JSON object"));
+        }
+        errors
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        non_negative(&At::field(object, "revision"), &mut errors);
+        immutable(&At::field(object, "data"), &old["data"], &mut errors);
+        errors
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let revision = int(&object["revision"]);
         vec![

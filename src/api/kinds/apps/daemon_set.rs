@@ -1,7 +1,7 @@
 //! DaemonSet.
 
-use apimachinery::Object;
-use serde_json::Value;
+use apimachinery::{Object, field::ErrorList};
+use serde_json::{Value, json};
 
 use crate::{
     defaults::pod_spec::pod_template,
@@ -9,6 +9,11 @@ use crate::{
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
     strategy::{create_with_generation, update_with_generation},
+    validation::{
+        At, immutable, int_or_percent, int_or_percent_value, label_selector, non_negative, not_more_than_100_percent,
+        template,
+    },
+    warnings,
 };
 
 /// DaemonSet in `apps/v1`.
@@ -67,6 +72,61 @@ impl Strategy for DaemonSet {
         set_template_generation(object, template_generation(old) + i64::from(changed));
     }
 
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let spec = At::field(object, "spec");
+        let selector = spec.key("selector");
+        label_selector(&selector, &mut errors);
+        template::selected_labels(&spec, &mut errors);
+        if selector.is_set() && selector.key("matchLabels").len() + selector.key("matchExpressions").len() == 0 {
+            errors.push(selector.invalid("empty selector is invalid for daemonset"));
+        }
+        template::pod_template(&spec.key("template"), &mut errors);
+        template::always_restarts(&spec, "DaemonSet", &mut errors);
+        non_negative(&spec.key("minReadySeconds"), &mut errors);
+        strategy(&spec.key("updateStrategy"), &mut errors);
+        non_negative(&spec.key("revisionHistoryLimit"), &mut errors);
+        errors
+    }
+
+    fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
+        warnings::pod_template(
+            &At::field(object, "spec").key("template"),
+            old.map(|o| &o["spec"]["template"]),
+        )
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        immutable(
+            &At::field(object, "spec").key("selector"),
+            &old["spec"]["selector"],
+            &mut errors,
+        );
+        errors.extend(self.validate(object));
+        errors
+    }
+
+    fn validate_status_update(&self, object: &Object, old: &Object) -> ErrorList {
+        const COUNTERS: &[&str] = &[
+            "currentNumberScheduled",
+            "numberMisscheduled",
+            "desiredNumberScheduled",
+            "numberReady",
+            "observedGeneration",
+            "updatedNumberScheduled",
+            "numberAvailable",
+            "numberUnavailable",
+            "collisionCount",
+        ];
+        let mut errors = ErrorList::new();
+        let status = At::field(object, "status");
+        template::counters(&status, COUNTERS, &[], &mut errors);
+        let before = At::field(old, "status").key("collisionCount");
+        template::not_decremented(&status.key("collisionCount"), &before, &mut errors);
+        errors
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let (spec, status) = (&object["spec"], &object["status"]);
         let [names, images] = printers::container_cells(&spec["template"]);
@@ -98,4 +158,30 @@ fn template_generation(object: &Object) -> i64 {
 fn set_template_generation(object: &mut Object, generation: i64) {
     let annotations = map_mut(map_mut(object, "metadata"), "annotations");
     put(annotations, TEMPLATE_GENERATION, generation.to_string().into());
+}
+
+fn strategy(at: &At<'_>, errors: &mut ErrorList) {
+    let rolling = at.key("rollingUpdate");
+    match at.key("type").text() {
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            let (unavailable, surge) = (rolling.key("maxUnavailable"), rolling.key("maxSurge"));
+            int_or_percent(&unavailable, errors);
+            int_or_percent(&surge, errors);
+            not_more_than_100_percent(&unavailable, errors);
+            not_more_than_100_percent(&surge, errors);
+            match (
+                int_or_percent_value(unavailable.value) != 0,
+                int_or_percent_value(surge.value) != 0,
+            ) {
+                (true, true) => errors.push(surge.invalid("may not be set when maxUnavailable is non-zero")),
+                (false, false) => errors.push(unavailable.required("cannot be 0 when maxSurge is 0")),
+                _ => {}
+            }
+        }
+        other => {
+            let shown = json!({"Type": other, "RollingUpdate": rolling.value});
+            errors.push(At::new(&shown, at.path.as_str()).not_supported(&["RollingUpdate", "OnDelete"]));
+        }
+    }
 }

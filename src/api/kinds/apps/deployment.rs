@@ -1,7 +1,7 @@
 //! Deployment.
 
-use apimachinery::Object;
-use serde_json::Value;
+use apimachinery::{Object, field::ErrorList};
+use serde_json::{Value, json};
 
 use crate::{
     defaults::pod_spec::pod_template,
@@ -9,6 +9,10 @@ use crate::{
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
     strategy::{create_with_generation, grow_generation, keep_all_but_status, keep_status},
+    validation::{
+        At, immutable, int_or_percent, int_or_percent_value, non_negative, not_more_than_100_percent, template,
+    },
+    warnings,
 };
 
 /// Deployment in `apps/v1`.
@@ -69,6 +73,67 @@ impl Strategy for Deployment {
         put(map_mut(object, "metadata"), "labels", old["metadata"]["labels"].clone());
     }
 
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let spec = At::field(object, "spec");
+        non_negative(&spec.key("replicas"), &mut errors);
+        template::workload_selector(&spec, "deployment", &mut errors);
+        template::selected_labels(&spec, &mut errors);
+        template::pod_template(&spec.key("template"), &mut errors);
+        template::always_restarts(&spec, "ReplicaSet", &mut errors);
+        strategy(&spec.key("strategy"), &mut errors);
+        for name in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
+            non_negative(&spec.key(name), &mut errors);
+        }
+        let deadline = spec.key("progressDeadlineSeconds");
+        if deadline.is_set() && deadline.int() <= spec.key("minReadySeconds").int() {
+            errors.push(deadline.invalid("must be greater than minReadySeconds"));
+        }
+        errors
+    }
+
+    fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
+        warnings::pod_template(
+            &At::field(object, "spec").key("template"),
+            old.map(|o| &o["spec"]["template"]),
+        )
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        let mut errors = self.validate(object);
+        immutable(
+            &At::field(object, "spec").key("selector"),
+            &old["spec"]["selector"],
+            &mut errors,
+        );
+        errors
+    }
+
+    fn validate_status_update(&self, object: &Object, old: &Object) -> ErrorList {
+        const COUNTERS: &[&str] = &[
+            "observedGeneration",
+            "replicas",
+            "updatedReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "unavailableReplicas",
+            "terminatingReplicas",
+            "collisionCount",
+        ];
+        const PARTS: &[(&str, &str, &str)] = &[
+            ("updatedReplicas", "replicas", "status.replicas"),
+            ("readyReplicas", "replicas", "status.replicas"),
+            ("availableReplicas", "replicas", "status.replicas"),
+            ("availableReplicas", "readyReplicas", "readyReplicas"),
+        ];
+        let mut errors = ErrorList::new();
+        let status = At::field(object, "status");
+        template::counters(&status, COUNTERS, PARTS, &mut errors);
+        let before = At::field(old, "status").key("collisionCount");
+        template::not_decremented(&status.key("collisionCount"), &before, &mut errors);
+        errors
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let (spec, status) = (&object["spec"], &object["status"]);
         let [names, images] = printers::container_cells(&spec["template"]);
@@ -82,5 +147,28 @@ impl Strategy for Deployment {
             images,
             printers::selector_string(&spec["selector"]).into(),
         ]
+    }
+}
+
+fn strategy(at: &At<'_>, errors: &mut ErrorList) {
+    let rolling = at.key("rollingUpdate");
+    match at.key("type").text() {
+        "Recreate" if rolling.is_set() => {
+            errors.push(rolling.forbidden("may not be specified when strategy `type` is 'Recreate'"));
+        }
+        "Recreate" => {}
+        "RollingUpdate" => {
+            let (unavailable, surge) = (rolling.key("maxUnavailable"), rolling.key("maxSurge"));
+            int_or_percent(&unavailable, errors);
+            int_or_percent(&surge, errors);
+            if int_or_percent_value(unavailable.value) == 0 && int_or_percent_value(surge.value) == 0 {
+                errors.push(unavailable.invalid("may not be 0 when `maxSurge` is 0"));
+            }
+            not_more_than_100_percent(&unavailable, errors);
+        }
+        other => {
+            let shown = json!({"Type": other, "RollingUpdate": rolling.value});
+            errors.push(At::new(&shown, at.path.as_str()).not_supported(&["Recreate", "RollingUpdate"]));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! ReplicaSet.
 
-use apimachinery::Object;
+use apimachinery::{Object, field::ErrorList};
 use serde_json::Value;
 
 use crate::{
@@ -9,6 +9,8 @@ use crate::{
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
     strategy::{create_with_generation, update_with_generation},
+    validation::{At, immutable, non_negative, template},
+    warnings,
 };
 
 /// ReplicaSet in `apps/v1`.
@@ -38,6 +40,24 @@ pub(crate) const COLUMNS: &[Column] = &[
     Column::text("Selector", "Selector of its pods.").wide(),
 ];
 
+/// Counters of the status.
+pub(crate) const COUNTERS: &[&str] = &[
+    "replicas",
+    "fullyLabeledReplicas",
+    "readyReplicas",
+    "availableReplicas",
+    "observedGeneration",
+    "terminatingReplicas",
+];
+
+/// Which counter is a part of which other one, and how messages call that.
+pub(crate) const PARTS: &[(&str, &str, &str)] = &[
+    ("fullyLabeledReplicas", "replicas", "status.replicas"),
+    ("readyReplicas", "replicas", "status.replicas"),
+    ("availableReplicas", "replicas", "status.replicas"),
+    ("availableReplicas", "readyReplicas", "readyReplicas"),
+];
+
 struct ReplicaSet;
 
 impl Strategy for ReplicaSet {
@@ -53,6 +73,41 @@ impl Strategy for ReplicaSet {
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         update_with_generation(object, old);
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let spec = At::field(object, "spec");
+        non_negative(&spec.key("replicas"), &mut errors);
+        non_negative(&spec.key("minReadySeconds"), &mut errors);
+        template::workload_selector(&spec, "deployment", &mut errors);
+        template::selected_labels(&spec, &mut errors);
+        template::pod_template(&spec.key("template"), &mut errors);
+        template::always_restarts(&spec, "ReplicaSet", &mut errors);
+        errors
+    }
+
+    fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
+        warnings::pod_template(
+            &At::field(object, "spec").key("template"),
+            old.map(|o| &o["spec"]["template"]),
+        )
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        let mut errors = self.validate(object);
+        immutable(
+            &At::field(object, "spec").key("selector"),
+            &old["spec"]["selector"],
+            &mut errors,
+        );
+        errors
+    }
+
+    fn validate_status_update(&self, object: &Object, _old: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        template::counters(&At::field(object, "status"), COUNTERS, PARTS, &mut errors);
+        errors
     }
 
     fn selectable_values(&self, object: &Object) -> Vec<String> {

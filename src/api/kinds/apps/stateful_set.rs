@@ -1,14 +1,18 @@
 //! StatefulSet.
 
-use apimachinery::Object;
-use serde_json::Value;
+use apimachinery::{Object, field::ErrorList, names};
+use serde_json::{Value, json};
 
 use crate::{
     defaults::pod_spec::pod_template,
-    json::{absent, default_to, default_zero, int, items_mut, map_mut},
+    json::{absent, default_to, default_zero, int, items, items_mut, map_mut, put, remove},
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
     strategy::{create_with_generation, update_with_generation},
+    validation::{
+        At, int_or_percent, int_or_percent_value, non_negative, not_more_than_100_percent, template, volume_claim,
+    },
+    warnings,
 };
 
 /// StatefulSet in `apps/v1`.
@@ -68,6 +72,86 @@ impl Strategy for StatefulSet {
         update_with_generation(object, old);
     }
 
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let spec = At::field(object, "spec");
+        let service = spec.key("serviceName");
+        validate_spec(&spec, true, &mut errors);
+        if !service.text().is_empty() {
+            let problems = names::dns1123_label(service.text());
+            errors.extend(problems.iter().map(|problem| service.invalid(problem)));
+        }
+        errors
+    }
+
+    fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
+        warnings::pod_template(
+            &At::field(object, "spec").key("template"),
+            old.map(|o| &o["spec"]["template"]),
+        )
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        const MAY_CHANGE: [&str; 7] = [
+            "replicas",
+            "template",
+            "updateStrategy",
+            "minReadySeconds",
+            "ordinals",
+            "revisionHistoryLimit",
+            "persistentVolumeClaimRetentionPolicy",
+        ];
+        let mut errors = ErrorList::new();
+        let spec = At::field(object, "spec");
+        validate_spec(&spec, false, &mut errors);
+        let fixed = |spec: &Value| {
+            let mut spec = spec.clone();
+            for name in MAY_CHANGE {
+                remove(&mut spec, name);
+            }
+            for claim in items_mut(&mut spec, "volumeClaimTemplates") {
+                remove(claim, "status");
+            }
+            spec
+        };
+        if fixed(spec.value) != fixed(&old["spec"]) {
+            let detail = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
+                          'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and \
+                          'minReadySeconds' are forbidden";
+            errors.push(spec.forbidden(detail));
+        }
+        errors
+    }
+
+    fn validate_status_update(&self, object: &Object, old: &Object) -> ErrorList {
+        const COUNTERS: &[&str] = &[
+            "replicas",
+            "readyReplicas",
+            "currentReplicas",
+            "updatedReplicas",
+            "availableReplicas",
+            "observedGeneration",
+            "collisionCount",
+        ];
+        const PARTS: &[(&str, &str, &str)] = &[
+            ("readyReplicas", "replicas", "status.replicas"),
+            ("currentReplicas", "replicas", "status.replicas"),
+            ("updatedReplicas", "replicas", "status.replicas"),
+            ("availableReplicas", "replicas", "status.replicas"),
+            ("availableReplicas", "readyReplicas", "status.readyReplicas"),
+        ];
+        let mut errors = ErrorList::new();
+        let status = At::field(object, "status");
+        template::counters(&status, COUNTERS, PARTS, &mut errors);
+        let before = At::field(old, "status").key("collisionCount");
+        template::not_decremented(&status.key("collisionCount"), &before, &mut errors);
+        errors
+    }
+
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        names::dns1123_label(name)
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let (spec, status) = (&object["spec"], &object["status"]);
         let [names, images] = printers::container_cells(&spec["template"]);
@@ -78,5 +162,86 @@ impl Strategy for StatefulSet {
             names,
             images,
         ]
+    }
+}
+
+fn validate_spec(spec: &At<'_>, create: bool, errors: &mut ErrorList) {
+    let policy = spec.key("podManagementPolicy");
+    if !["OrderedReady", "Parallel"].contains(&policy.text()) {
+        errors.push(policy.invalid("must be 'OrderedReady' or 'Parallel'"));
+    }
+    strategy(&spec.key("updateStrategy"), errors);
+    let retention = spec.key("persistentVolumeClaimRetentionPolicy");
+    for name in ["whenDeleted", "whenScaled"] {
+        if !["Retain", "Delete"].contains(&retention.key(name).text()) {
+            errors.push(retention.key(name).not_supported(&["Retain", "Delete"]));
+        }
+    }
+    if create {
+        for claim in spec.key("volumeClaimTemplates").items() {
+            volume_claim::spec(&claim.key("spec"), errors);
+        }
+    }
+    non_negative(&spec.key("replicas"), errors);
+    non_negative(&spec.key("minReadySeconds"), errors);
+    let start = At::new(
+        spec.key("ordinals").key("start").value,
+        format!("{}.ordinals.start", spec.path),
+    );
+    non_negative(&start, errors);
+    template::workload_selector(spec, "statefulset", errors);
+    template::selected_labels(spec, errors);
+    let with_claims = with_claimed_volumes(spec.value);
+    template::pod_template(&At::new(&with_claims, format!("{}.template", spec.path)), errors);
+    template::always_restarts(spec, "StatefulSet", errors);
+}
+
+/// The template as its pods will have it: claims are volumes too, and names of pods are not for the user to set.
+fn with_claimed_volumes(spec: &Value) -> Value {
+    let mut template = spec["template"].clone();
+    let pod = map_mut(&mut template, "spec");
+    remove(pod, "subdomain");
+    remove(pod, "hostname");
+    let claims = items(&spec["volumeClaimTemplates"]);
+    let mut volumes: Vec<Value> = claims
+        .iter()
+        .map(|claim| {
+            let name = &claim["metadata"]["name"];
+            json!({"name": name, "persistentVolumeClaim": {"claimName": name}})
+        })
+        .collect();
+    let own = items(&pod["volumes"]).iter();
+    volumes.extend(
+        own.filter(|v| !claims.iter().any(|c| c["metadata"]["name"] == v["name"]))
+            .cloned(),
+    );
+    if !claims.is_empty() {
+        put(pod, "volumes", volumes.into());
+    }
+    template
+}
+
+fn strategy(at: &At<'_>, errors: &mut ErrorList) {
+    let rolling = at.key("rollingUpdate");
+    match at.key("type").text() {
+        "OnDelete" if rolling.is_set() => {
+            errors.push(rolling.invalid("only allowed for updateStrategy 'RollingUpdate'"));
+        }
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            non_negative(&rolling.key("partition"), errors);
+            let unavailable = rolling.key("maxUnavailable");
+            if unavailable.is_set() {
+                int_or_percent(&unavailable, errors);
+                if int_or_percent_value(unavailable.value) == 0 {
+                    errors.push(unavailable.invalid("cannot be 0"));
+                }
+                not_more_than_100_percent(&unavailable, errors);
+            }
+        }
+        other => {
+            let shown = json!({"Type": other, "RollingUpdate": rolling.value});
+            errors.push(at.invalid_value(&shown, "must be 'RollingUpdate' or 'OnDelete'"));
+        }
     }
 }

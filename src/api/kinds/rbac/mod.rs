@@ -7,7 +7,6 @@ use crate::{
     json::{default_zero, items, items_mut, map_mut, text},
     kind::{CREATED_AT, Column, KindDef, Strategy},
     printers,
-    validation::names,
 };
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -77,7 +76,7 @@ struct Role;
 
 impl Strategy for Role {
     fn validate_name(&self, name: &str) -> Vec<String> {
-        names::path_segment(name)
+        apimachinery::names::path_segment_name(name)
     }
 
     fn row(&self, object: &Object, _now: jiff::Timestamp) -> Vec<Value> {
@@ -98,7 +97,7 @@ impl Strategy for Binding {
     }
 
     fn validate_name(&self, name: &str) -> Vec<String> {
-        names::path_segment(name)
+        apimachinery::names::path_segment_name(name)
     }
 
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
