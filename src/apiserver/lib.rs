@@ -17,6 +17,7 @@ pub mod errors;
 mod fieldmanager;
 pub mod handlers;
 mod kubeconfig;
+mod lifecycle;
 pub mod openapi;
 pub mod patch;
 pub mod pki;
@@ -109,7 +110,7 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
     let authenticator = access::Static::new(args.token_auth_file.as_deref()).map_err(Error::Tokens)?;
     let storage = storage::embedded::open(&data_dir.join("store")).map_err(Error::Storage)?;
     let health = health(&storage, &shutdown);
-    let registry = Registry::new(storage, &args.etcd_prefix, profile, args.event_ttl);
+    let registry = Arc::new(Registry::new(storage, &args.etcd_prefix, profile, args.event_ttl));
     bootstrap::run(&registry).await.map_err(Error::Bootstrap)?;
     let wanted = SocketAddr::new(args.bind_address, args.secure_port);
     let listener = TcpListener::bind(wanted).await.map_err(|source| Error::Listen {
@@ -137,12 +138,12 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
     });
     tracing::info!(address = %address, url, kubeconfig = %admin_kubeconfig.display(), "apiserver listens");
     let acceptor = tokio_rustls::TlsAcceptor::from(tls.config);
-    let done = tokio::spawn(server::listen::run(
-        server.clone(),
-        listener,
-        acceptor,
-        args.shutdown_grace_period,
-    ));
+    let lifecycle = lifecycle::start(&server.registry, &tls.ca_pem, &server.stopping);
+    let serving = server::listen::run(server.clone(), listener, acceptor, args.shutdown_grace_period);
+    let done = tokio::spawn(async move {
+        serving.await;
+        lifecycle.wait().await;
+    });
     Ok(Running {
         address,
         url,

@@ -77,6 +77,12 @@ impl Resource {
         }
     }
 
+    /// Whether there are objects at all: reviews are answered, not kept.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.def.verbs.contains(&"list")
+    }
+
     /// Whether objects are owned through `metadata.namespace`.
     #[must_use]
     pub fn namespaced(&self) -> bool {
@@ -99,6 +105,7 @@ pub struct Registry {
     pub storage: Arc<dyn Storage>,
     /// Which of the two API servers this is.
     pub profile: Profile,
+    prefix: String,
     resources: Vec<Arc<Resource>>,
     by_path: BTreeMap<(&'static str, &'static str, &'static str), usize>,
     caches: Vec<OnceLock<Arc<ObjectCache>>>,
@@ -133,6 +140,7 @@ impl Registry {
         Self {
             storage,
             profile,
+            prefix: format!("{prefix}/"),
             resources,
             by_path,
             caches,
@@ -144,6 +152,12 @@ impl Registry {
     pub fn cache(&self, resource: &Resource) -> &Arc<ObjectCache> {
         self.caches[resource.cache]
             .get_or_init(|| Cache::start(self.storage.clone(), &resource.prefix, Objects::new(resource.stored)))
+    }
+
+    /// Prefix of every key.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The resource a path names.

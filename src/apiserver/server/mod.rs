@@ -28,7 +28,7 @@ use crate::{
 /// What all requests share.
 pub struct Server {
     /// Kinds and their objects.
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     /// Discovery documents.
     pub discovery: Discovery,
     /// Who clients are.
