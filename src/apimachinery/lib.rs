@@ -5,6 +5,7 @@
 //! source, a file or a socket; time and identifiers come in as arguments.
 
 pub mod field;
+pub mod managed_fields;
 pub mod meta;
 pub mod names;
 pub mod patch;
