@@ -156,7 +156,12 @@ fn host_ports<'a>(containers: impl Iterator<Item = At<'a>>, errors: &mut ErrorLi
         if host_port.int() == 0 {
             continue;
         }
-        let socket = format!("{}/{}/{}", port.key("protocol").text(), port.key("hostIP").text(), host_port.int());
+        let socket = format!(
+            "{}/{}/{}",
+            port.key("protocol").text(),
+            port.key("hostIP").text(),
+            host_port.int()
+        );
         if taken.contains(&socket) {
             errors.push(apimachinery::field::duplicate(host_port.path.as_str(), &socket.into()));
         } else {

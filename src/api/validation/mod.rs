@@ -13,6 +13,8 @@ pub(crate) mod volume_claim;
 
 pub(crate) use at::At;
 
+use std::net::IpAddr;
+
 use apimachinery::{field::ErrorList, names, selector, validation};
 use serde_json::Value;
 
@@ -121,4 +123,26 @@ pub(crate) fn not_more_than_100_percent(at: &At<'_>, errors: &mut ErrorList) {
 /// The percentage that a text is.
 pub(crate) fn percent(value: &Value) -> Option<i64> {
     value.as_str()?.strip_suffix('%')?.parse().ok()
+}
+
+/// An address that traffic is sent to. Unlike kube-apiserver this accepts loopback addresses: clusters that live in one
+/// process have no others.
+pub(crate) fn endpoint_ip(at: &At<'_>, errors: &mut ErrorList) {
+    let Some(ip) = names::parse_ip_sloppy(at.text()) else {
+        text(at, names::ip_legacy, errors);
+        return;
+    };
+    let (link_local, link_local_multicast) = match ip {
+        IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
+        IpAddr::V6(v6) => (v6.segments()[0] & 0xffc0 == 0xfe80, v6.segments()[0] & 0xff0f == 0xff02),
+    };
+    if ip.is_unspecified() {
+        errors.push(at.invalid(&format!("may not be unspecified ({})", at.text())));
+    }
+    if link_local {
+        errors.push(at.invalid("may not be in the link-local range (169.254.0.0/16, fe80::/10)"));
+    }
+    if link_local_multicast {
+        errors.push(at.invalid("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"));
+    }
 }

@@ -124,10 +124,7 @@ fn ephemeral_containers(at: &At<'_>, context: &Context<'_>, errors: &mut ErrorLi
 }
 
 fn host_network_ports(containers: &At<'_>, place: Place, errors: &mut ErrorList) {
-    for port in containers
-        .items()
-        .flat_map(|c| c.key("ports").items())
-    {
+    for port in containers.items().flat_map(|c| c.key("ports").items()) {
         let host = port.key("hostPort");
         let given = place == Place::Pod || host.int() != 0;
         if given && host.int() != port.key("containerPort").int() {

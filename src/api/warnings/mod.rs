@@ -215,11 +215,7 @@ fn environment(container: &At<'_>, warnings: &mut Vec<String>) {
 }
 
 fn ports(containers: &[At<'_>], warnings: &mut Vec<String>) {
-    let all = || {
-        containers
-            .iter()
-            .flat_map(|c| c.key("ports").items())
-    };
+    let all = || containers.iter().flat_map(|c| c.key("ports").items());
     let mut taken: BTreeMap<String, Vec<At<'_>>> = BTreeMap::new();
     for port in all() {
         let number = format!("{}/{}", port.key("containerPort").int(), port.key("protocol").text());

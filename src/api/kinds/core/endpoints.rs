@@ -1,12 +1,13 @@
 //! Endpoints, the older form of EndpointSlices.
 
-use apimachinery::Object;
+use apimachinery::{Object, field::ErrorList, names};
 use serde_json::Value;
 
 use crate::{
     json::{default_zero, int, items, items_mut, text},
     kind::{Column, KindDef, Strategy},
     printers,
+    validation::{At, container::port_number, endpoint_ip, one_of, text as check},
 };
 
 /// Endpoints in `v1`.
@@ -35,6 +36,36 @@ impl Strategy for Endpoints {
         }
     }
 
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        for subset in At::field(object, "subsets").items() {
+            let all = ["addresses", "notReadyAddresses"].map(|key| subset.key(key));
+            if all.iter().all(|list| list.len() == 0) {
+                errors.push(subset.required("must specify `addresses` or `notReadyAddresses`"));
+            }
+            for address in all.iter().flat_map(At::items) {
+                self::address(&address, &mut errors);
+            }
+            let ports = subset.key("ports");
+            for port in ports.items() {
+                self::port(&port, ports.len() > 1, &mut errors);
+            }
+        }
+        errors
+    }
+
+    fn warnings(&self, _object: &Object, _old: Option<&Object>) -> Vec<String> {
+        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        if object["subsets"] == old["subsets"] {
+            ErrorList::new()
+        } else {
+            self.validate(object)
+        }
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let addresses = match items(&object["subsets"]) {
             [] => "<none>".to_owned(),
@@ -60,5 +91,35 @@ fn join_host_port(host: &str, port: i64) -> String {
         format!("[{host}]:{port}")
     } else {
         format!("{host}:{port}")
+    }
+}
+
+fn address(at: &At<'_>, errors: &mut ErrorList) {
+    endpoint_ip(&at.key("ip"), errors);
+    if !at.key("hostname").text().is_empty() {
+        check(&at.key("hostname"), names::dns1123_label, errors);
+    }
+    if at.key("nodeName").is_set() {
+        check(&at.key("nodeName"), names::dns1123_subdomain, errors);
+    }
+}
+
+fn port(at: &At<'_>, named: bool, errors: &mut ErrorList) {
+    let name = at.key("name");
+    if !name.text().is_empty() {
+        check(&name, names::dns1123_label, errors);
+    } else if named {
+        errors.push(name.required(""));
+    }
+    port_number(
+        &At {
+            value: &at.key("port").int().into(),
+            path: at.key("port").path,
+        },
+        errors,
+    );
+    one_of(&at.key("protocol"), &["SCTP", "TCP", "UDP"], errors);
+    if at.key("appProtocol").is_set() {
+        check(&at.key("appProtocol"), names::qualified_name, errors);
     }
 }

@@ -1,12 +1,13 @@
 //! Namespace.
 
-use apimachinery::Object;
+use apimachinery::{Object, field::ErrorList, names};
 use serde_json::{Value, json};
 
 use crate::{
     json::{default_zero, items, map_mut, put, text},
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
+    validation::{At, text as check},
 };
 
 /// Namespace in `v1`.
@@ -60,7 +61,31 @@ impl Strategy for Namespace {
     }
 
     fn validate_name(&self, name: &str) -> Vec<String> {
-        apimachinery::names::dns1123_label(name)
+        names::dns1123_label(name)
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        for finalizer in At::field(object, "spec").key("finalizers").items() {
+            finalizer_name(&At::new(finalizer.value, "spec.finalizers"), &mut errors);
+        }
+        errors
+    }
+
+    fn validate_update(&self, _object: &Object, _old: &Object) -> ErrorList {
+        ErrorList::new()
+    }
+
+    fn validate_status_update(&self, object: &Object, _old: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let phase = At::new(&object["status"]["phase"], "status.Phase");
+        let deleted = !object["metadata"]["deletionTimestamp"].is_null();
+        match (deleted, phase.text()) {
+            (false, "Active") | (true, "Terminating") => {}
+            (false, _) => errors.push(phase.invalid("may only be 'Active' if `deletionTimestamp` is empty")),
+            (true, _) => errors.push(phase.invalid("may only be 'Terminating' if `deletionTimestamp` is not empty")),
+        }
+        errors
     }
 
     fn selectable_values(&self, object: &Object) -> Vec<String> {
@@ -73,5 +98,14 @@ impl Strategy for Namespace {
             text(&object["status"]["phase"]).into(),
             printers::age(object, now),
         ]
+    }
+}
+
+/// Errors of the name of a finalizer.
+pub(crate) fn finalizer_name(at: &At<'_>, errors: &mut ErrorList) {
+    const STANDARD: &[&str] = &["kubernetes", "foregroundDeletion", "orphan"];
+    check(at, names::qualified_name, errors);
+    if !at.text().contains('/') && !STANDARD.contains(&at.text()) {
+        errors.push(at.invalid("name is neither a standard finalizer name nor is it fully qualified"));
     }
 }

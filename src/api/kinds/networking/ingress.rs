@@ -1,6 +1,8 @@
 //! Ingress.
 
-use apimachinery::Object;
+mod validate;
+
+use apimachinery::{Object, field::ErrorList, text::go_quote};
 use serde_json::Value;
 
 use crate::{
@@ -8,6 +10,7 @@ use crate::{
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
     strategy::{create_with_generation, update_with_generation},
+    validation::At,
 };
 
 /// Ingress in `networking.k8s.io/v1`.
@@ -31,6 +34,9 @@ pub const DEF: KindDef = KindDef {
     ..KindDef::NAMESPACED
 };
 
+/// How a class was chosen before there was a field for it.
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+
 struct Ingress;
 
 impl Strategy for Ingress {
@@ -40,6 +46,36 @@ impl Strategy for Ingress {
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         update_with_generation(object, old);
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = validate::spec(&At::field(object, "spec"));
+        let annotation = &object["metadata"]["annotations"][CLASS_ANNOTATION];
+        let class = &object["spec"]["ingressClassName"];
+        if !annotation.is_null() && !class.is_null() && annotation != class {
+            let at = At::new(annotation, format!("annotations.{CLASS_ANNOTATION}"));
+            errors.push(at.invalid("must match `ingressClassName` when both are specified"));
+        }
+        errors
+    }
+
+    fn warnings(&self, object: &Object, _old: Option<&Object>) -> Vec<String> {
+        let annotation = &object["metadata"]["annotations"][CLASS_ANNOTATION];
+        if annotation.is_null() {
+            return Vec::new();
+        }
+        vec![format!(
+            "annotation {} is deprecated, please use 'spec.ingressClassName' instead",
+            go_quote(CLASS_ANNOTATION)
+        )]
+    }
+
+    fn validate_update(&self, object: &Object, _old: &Object) -> ErrorList {
+        validate::spec(&At::field(object, "spec"))
+    }
+
+    fn validate_status_update(&self, object: &Object, _old: &Object) -> ErrorList {
+        validate::status(&At::field(object, "status"))
     }
 
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {

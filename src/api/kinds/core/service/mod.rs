@@ -1,6 +1,10 @@
 //! Service.
 
-use apimachinery::Object;
+mod families;
+mod update;
+mod validate;
+
+use apimachinery::{Object, field::ErrorList, names};
 use serde_json::{Value, json};
 
 use crate::{
@@ -48,8 +52,7 @@ impl Strategy for Service {
             default_zero(port, "targetPort", number);
         }
         let balanced = kind == "LoadBalancer";
-        let external_ips = kind == "ClusterIP" && !items(&spec["externalIPs"]).is_empty();
-        if balanced || kind == "NodePort" || external_ips {
+        if externally_accessible(spec) {
             default_zero(spec, "externalTrafficPolicy", "Cluster");
         }
         if matches!(kind.as_str(), "ClusterIP" | "NodePort" | "LoadBalancer") {
@@ -64,12 +67,39 @@ impl Strategy for Service {
         }
     }
 
+    /// The server allocates addresses and node ports between this and validation, see [`needs_cluster_ip`].
     fn prepare_for_create(&self, object: &mut Object) {
         put(object, "status", json!({"loadBalancer": {}}));
+        let spec = map_mut(object, "spec");
+        update::plural_from_singular(spec);
+        families::infer(spec, None);
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        validate::validate(object)
+    }
+
+    fn warnings(&self, object: &Object, _old: Option<&Object>) -> Vec<String> {
+        validate::warnings(object)
     }
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         keep_status(object, old);
+        update::carry_over(object, old);
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        let mut errors = validate::validate_change(object, old);
+        errors.extend(validate::validate(object));
+        errors
+    }
+
+    fn validate_status_update(&self, object: &Object, _old: &Object) -> ErrorList {
+        validate::validate_status(object)
+    }
+
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        names::dns1123_label(name)
     }
 
     fn selectable_values(&self, object: &Object) -> Vec<String> {
@@ -145,4 +175,44 @@ fn ports(spec: &Value) -> String {
     };
     let all = items(&spec["ports"]).iter().map(one).collect::<Vec<_>>().join(",");
     printers::or(&all, "<none>").to_owned()
+}
+
+pub(crate) use validate::load_balancer_hostname;
+
+fn kind(spec: &Value) -> &str {
+    text(&spec["type"])
+}
+
+/// Whether a Service spec has an address of its own, which the server allocates if the client names none.
+#[must_use]
+pub fn needs_cluster_ip(spec: &Value) -> bool {
+    kind(spec) != "ExternalName"
+}
+
+/// Whether a Service spec has a port on every node, which the server allocates if the client names none.
+#[must_use]
+pub fn needs_node_port(spec: &Value) -> bool {
+    match kind(spec) {
+        "NodePort" => true,
+        "LoadBalancer" => spec["allocateLoadBalancerNodePorts"] != false,
+        _ => false,
+    }
+}
+
+/// Whether a Service spec has a port for health checks of nodes, which the server allocates if the client names none.
+#[must_use]
+pub fn needs_health_check(spec: &Value) -> bool {
+    kind(spec) == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local"
+}
+
+/// Whether a Service spec says that there is no address, only names.
+#[must_use]
+pub fn headless(spec: &Value) -> bool {
+    matches!(items(&spec["clusterIPs"]), [one] if one == "None")
+}
+
+/// Whether traffic can come from outside of the cluster.
+fn externally_accessible(spec: &Value) -> bool {
+    let external_ips = kind(spec) == "ClusterIP" && !items(&spec["externalIPs"]).is_empty();
+    external_ips || matches!(kind(spec), "NodePort" | "LoadBalancer")
 }
