@@ -24,6 +24,20 @@ pub mod groups {
     pub const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 }
 
+/// Keys of [`UserInfo::extra`].
+pub mod extra {
+    /// Which credential was used: `X509SHA256=…` or `JTI=…`.
+    pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+    /// Name of the pod a token is bound to.
+    pub const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
+    /// Uid of the pod a token is bound to.
+    pub const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
+    /// Name of the node a token is bound to.
+    pub const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
+    /// Uid of the node a token is bound to.
+    pub const NODE_UID: &str = "authentication.kubernetes.io/node-uid";
+}
+
 /// Who a request comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserInfo {
@@ -50,6 +64,30 @@ impl UserInfo {
             groups: vec![groups::UNAUTHENTICATED.into()],
             ..Self::default()
         }
+    }
+
+    /// A ServiceAccount.
+    #[must_use]
+    pub fn service_account(namespace: &str, name: &str, uid: &str) -> Self {
+        Self {
+            username: format!("{}{namespace}:{name}", users::SERVICE_ACCOUNT_PREFIX),
+            uid: uid.to_owned(),
+            groups: vec![
+                groups::SERVICE_ACCOUNTS.into(),
+                format!("{}:{namespace}", groups::SERVICE_ACCOUNTS),
+            ],
+            extra: BTreeMap::new(),
+        }
+    }
+
+    /// Namespace and name, if the user is a ServiceAccount.
+    #[must_use]
+    pub fn as_service_account(&self) -> Option<(&str, &str)> {
+        let (namespace, name) = self
+            .username
+            .strip_prefix(users::SERVICE_ACCOUNT_PREFIX)?
+            .split_once(':')?;
+        (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
     }
 
     /// Whether the user is in a group.
