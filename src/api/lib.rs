@@ -4,11 +4,13 @@
 //! subresources, defaulting, validation, what a status may change, and the columns of its table.
 //! A kind is added in one place: its module under [`kinds`].
 
+pub mod admission;
 pub mod cluster_selector;
 mod defaults;
 mod json;
 pub mod kind;
 pub mod kinds;
+pub mod overrides;
 pub mod preferences;
 mod printers;
 mod strategy;

@@ -14,6 +14,8 @@ pub const HPA_PREFERENCES: &str = "federation.kubernetes.io/hpa-preferences";
 pub const CLUSTER_SELECTOR: &str = "federation.alpha.kubernetes.io/cluster-selector";
 /// JSON Patches per cluster selector.
 pub const OVERRIDES: &str = "federation.kubernetes.io/overrides";
+/// `"true"` on a Deployment: roll it out again when a ConfigMap or Secret it refers to changes.
+pub const ROLLOUT_ON_CONFIG_CHANGE: &str = "federation.kubernetes.io/rollout-on-config-change";
 /// `"true"` on a federated object: take over objects of its name that already are in members.
 pub const ADOPT: &str = "federation.kubernetes.io/adopt";
 /// Label on everything that is written to a member; the value is [`MANAGED_BY_VALUE`].

@@ -195,6 +195,15 @@ pub fn parse_with_unknown_keys(text: &str) -> Result<Parsed, Error> {
     decode::decode(text)
 }
 
+/// Every annotation that carries preferences.
+pub const ANNOTATIONS: [&str; 5] = [
+    well_known::REPLICA_SET_PREFERENCES,
+    well_known::DEPLOYMENT_PREFERENCES,
+    well_known::STATEFUL_SET_PREFERENCES,
+    well_known::JOB_PREFERENCES,
+    well_known::HPA_PREFERENCES,
+];
+
 /// The annotation that splits objects of this kind; `None` for kinds that are copied whole.
 #[must_use]
 pub fn annotation_for(kind: &str) -> Option<&'static str> {
