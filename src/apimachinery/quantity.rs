@@ -356,8 +356,8 @@ fn is_kept(shifted: &str, suffix_exponent: i32, exponent: i32, format: Format) -
         return false;
     }
     if format == Format::BinarySi {
-        let odd_enough = shifted.bytes().last().is_some() && shifted.parse::<i64>().is_ok_and(|v| v & 7 != 0);
-        return exponent == 0 && 15 - length - suffix_exponent * 3 / 10 - 1 >= 0 && odd_enough;
+        let not_a_multiple_of_8 = shifted.parse::<i64>().is_ok_and(|value| value & 7 != 0);
+        return exponent == 0 && length + suffix_exponent * 3 / 10 < 15 && not_a_multiple_of_8;
     }
     let scale = exponent + suffix_exponent;
     length <= 18 && scale >= FINEST && scale % 3 == 0 && !shifted.ends_with("000")

@@ -74,6 +74,20 @@ pub fn go_value(value: &Value) -> String {
     }
 }
 
+/// The Go type that a JSON value is decoded into, as Go's `%T` prints it.
+#[must_use]
+pub fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
 /// Whether Go's `unicode.IsPrint` holds: what `%q` leaves alone and a field manager may be made of.
 ///
 /// Close to it, not equal: unassigned code points and rare format characters count as printable.

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::text::{go_quote, go_type, go_value};
+
 use super::{
     path::PathElement,
     shape::{Atom, ListAtom, MapAtom, Relation, ScalarKind, TypeRef},
@@ -68,14 +70,14 @@ impl Checker {
         match (ty.atom(Some(value)), value) {
             (Atom::Map(map), Value::Object(fields)) => self.map(fields, map),
             (Atom::List(list), Value::Array(items)) => self.list(items, list),
-            (Atom::Map(_), other) => self.error(format!("expected map, got &{{{}}}", crate::text::go_value(other))),
-            (Atom::List(_), other) => self.error(format!("expected list, got &{{{}}}", crate::text::go_value(other))),
+            (Atom::Map(_), other) => self.error(format!("expected map, got &{{{}}}", go_value(other))),
+            (Atom::List(_), other) => self.error(format!("expected list, got &{{{}}}", go_value(other))),
             (Atom::Scalar(kind), other) => self.scalar(other, kind),
         }
     }
 
     fn scalar(&mut self, value: &Value, kind: ScalarKind) {
-        let shown = || format!("&{{{}}}", crate::text::go_value(value));
+        let shown = || format!("&{{{}}}", go_value(value));
         match (kind, value) {
             (ScalarKind::String, Value::String(_))
             | (ScalarKind::Number, Value::Number(_))
@@ -127,23 +129,10 @@ impl Checker {
     }
 }
 
-/// The Go type that JSON of this kind is decoded into.
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
-}
-
 /// A value as Go's `%#v` prints it.
 fn go_syntax(value: &Value) -> String {
     match value {
-        Value::String(text) => crate::text::go_quote(text),
+        Value::String(text) => go_quote(text),
         Value::Array(items) => {
             format!(
                 "[]interface {{}}{{{}}}",
@@ -155,7 +144,7 @@ fn go_syntax(value: &Value) -> String {
             entries.sort_by_key(|(key, _)| key.as_str());
             let entries = entries
                 .iter()
-                .map(|(key, value)| format!("{}:{}", crate::text::go_quote(key), go_syntax(value)));
+                .map(|(key, value)| format!("{}:{}", go_quote(key), go_syntax(value)));
             format!(
                 "map[string]interface {{}}{{{}}}",
                 entries.collect::<Vec<_>>().join(", ")

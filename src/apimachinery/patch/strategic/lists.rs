@@ -8,7 +8,7 @@ use super::{
     order::{self, ItemId},
     without_directives,
 };
-use crate::{patch::json::type_name, text::go_value};
+use crate::text::{go_type, go_value};
 
 /// Carries out every `$setElementOrder` of a patch, together with the list it is about.
 pub(super) fn merge_ordered(doc: &mut Fields, patch: &mut Fields, parent: Parent) -> Result<(), StrategicError> {
@@ -18,9 +18,7 @@ pub(super) fn merge_ordered(doc: &mut Fields, patch: &mut Fields, parent: Parent
         .cloned()
         .collect();
     for directive in directives {
-        let Some(Value::Array(wanted)) = patch.shift_remove(&directive) else {
-            return Err(StrategicError::ElementOrder);
-        };
+        let wanted = list(patch.shift_remove(&directive).unwrap_or_default())?;
         let field = directed_field(&directive, ELEMENT_ORDER).ok_or(StrategicError::ElementOrder)?;
         let new = patch.shift_remove(&field).map(list).transpose()?;
         let old = doc.get(&field).cloned().map(list).transpose()?;
@@ -45,7 +43,7 @@ pub(super) fn merge_ordered(doc: &mut Fields, patch: &mut Fields, parent: Parent
 fn list(value: Value) -> Result<Vec<Value>, StrategicError> {
     match value {
         Value::Array(items) => Ok(items),
-        other => Err(StrategicError::NotAList(type_name(&other))),
+        other => Err(StrategicError::NotAList(go_type(&other))),
     }
 }
 

@@ -25,9 +25,9 @@ type Fields = Map<String, Value>;
 /// Why a strategic merge patch does not apply, with kube's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StrategicError {
-    /// Not an object.
-    #[error("invalid JSON document")]
-    NotAnObject,
+    /// The patch is not an object but this.
+    #[error("json: cannot unmarshal {0} into Go value of type map[string]interface {{}}")]
+    NotAnObject(&'static str),
     /// The type has no schema.
     #[error("strategic merge patch format is not supported")]
     Unsupported,
@@ -97,7 +97,7 @@ impl StrategicError {
     pub(super) fn is_bad_request(&self) -> bool {
         matches!(
             self,
-            Self::NotAnObject | Self::Unsupported | Self::DeleteFromList | Self::RetainKeys | Self::ElementOrder
+            Self::NotAnObject(_) | Self::Unsupported | Self::DeleteFromList | Self::RetainKeys | Self::ElementOrder
         )
     }
 
@@ -118,7 +118,7 @@ pub fn strategic_merge(doc: Object, patch: &Object, type_name: &str) -> Result<O
         .type_by_name(type_name)
         .ok_or(StrategicError::Unsupported)?;
     let (Value::Object(doc), Value::Object(patch)) = (doc, patch) else {
-        return Err(StrategicError::NotAnObject.into());
+        return Err(StrategicError::NotAnObject(super::json::type_name(patch)).into());
     };
     Ok(Value::Object(merge_objects(doc, patch.clone(), Parent::Struct(shape))?))
 }
