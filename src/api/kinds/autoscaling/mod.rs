@@ -2,14 +2,16 @@
 
 mod table;
 mod v1;
+mod validate;
 
-use apimachinery::Object;
+use apimachinery::{Object, field::ErrorList};
 use serde_json::{Value, json};
 
 use crate::{
     json::{default_to, empty, map_mut, put},
     kind::{Column, KindDef, Strategy, Subresource},
     strategy::{drop_status, keep_status},
+    validation::{At, template},
 };
 
 /// HorizontalPodAutoscaler in `autoscaling/v2`, the version it is stored in.
@@ -79,6 +81,21 @@ impl Strategy for HorizontalPodAutoscaler {
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         keep_status(object, old);
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        validate::spec(&At::field(object, "spec"))
+    }
+
+    fn validate_status_update(&self, object: &Object, _old: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        template::counters(
+            &At::field(object, "status"),
+            &["currentReplicas", "desiredReplicas"],
+            &[],
+            &mut errors,
+        );
+        errors
     }
 
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {

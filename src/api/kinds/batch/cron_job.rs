@@ -1,14 +1,17 @@
 //! CronJob.
 
-use apimachinery::Object;
+use apimachinery::{Object, field::ErrorList};
 use serde_json::Value;
 
+use super::schedule;
 use crate::{
     defaults::pod_spec::pod_template,
     json::{absent, default_to, default_zero, len, map_mut, text},
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
     strategy::{create_with_generation, update_with_generation},
+    validation::{At, non_negative, one_of},
+    warnings,
 };
 
 /// CronJob in `batch/v1`.
@@ -37,6 +40,9 @@ pub const DEF: KindDef = KindDef {
     ..KindDef::NAMESPACED
 };
 
+/// Longest name: jobs add eleven characters to it.
+const MAX_NAME: usize = 52;
+
 struct CronJob;
 
 impl Strategy for CronJob {
@@ -59,6 +65,32 @@ impl Strategy for CronJob {
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         update_with_generation(object, old);
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = spec(object, None);
+        let name = At::new(&object["metadata"]["name"], "metadata.name");
+        if name.text().len() > MAX_NAME {
+            errors.push(name.invalid(&format!("must be no more than {MAX_NAME} characters")));
+        }
+        errors
+    }
+
+    fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
+        let name = if old.is_none() {
+            warnings::name_in_pods(object)
+        } else {
+            None
+        };
+        let template = At::field(object, "spec").key("jobTemplate").key("spec").key("template");
+        let before = old.map(|o| &o["spec"]["jobTemplate"]["spec"]["template"]);
+        name.into_iter()
+            .chain(warnings::pod_template(&template, before))
+            .collect()
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        spec(object, Some(&old["spec"]))
     }
 
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
@@ -86,5 +118,66 @@ impl Strategy for CronJob {
             images,
             printers::format_label_selector(&job["selector"]).into(),
         ]
+    }
+}
+
+fn spec(object: &Object, old: Option<&Value>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let spec = At::field(object, "spec");
+    let (when, zone) = (spec.key("schedule"), spec.key("timeZone"));
+    if when.text().is_empty() {
+        errors.push(when.required(""));
+    } else {
+        errors.extend(schedule::problem(when.text()).map(|problem| when.invalid(&problem)));
+        let tolerated = old.is_some_and(|old| text(&old["schedule"]).contains("TZ"));
+        if when.text().contains("TZ") && !tolerated {
+            errors.push(when.invalid("cannot use TZ or CRON_TZ in schedule, use timeZone field instead"));
+        } else if when.text().contains("TZ") && zone.is_set() {
+            errors.push(when.invalid("cannot use both timeZone field and TZ or CRON_TZ in schedule"));
+        }
+    }
+    non_negative(&spec.key("startingDeadlineSeconds"), &mut errors);
+    if old.is_none_or(|old| &old["timeZone"] != zone.value) {
+        time_zone(&zone, &mut errors);
+    }
+    one_of(
+        &spec.key("concurrencyPolicy"),
+        &["Allow", "Forbid", "Replace"],
+        &mut errors,
+    );
+    let job = spec.key("jobTemplate").key("spec");
+    errors.extend(super::job::validate::spec(&job));
+    if job.key("selector").is_set() {
+        errors.push(job.key("selector").invalid("`selector` will be auto-generated"));
+    }
+    if job.key("manualSelector").flag() {
+        errors.push(job.key("manualSelector").not_supported(&["nil", "false"]));
+    }
+    non_negative(&spec.key("successfulJobsHistoryLimit"), &mut errors);
+    non_negative(&spec.key("failedJobsHistoryLimit"), &mut errors);
+    errors
+}
+
+/// Errors of the name of a time zone. Whether there is such a zone only its user can tell: nothing is read here.
+fn time_zone(zone: &At<'_>, errors: &mut ErrorList) {
+    if !zone.is_set() {
+        return;
+    }
+    if zone.text().is_empty() {
+        errors.push(zone.invalid("timeZone must be nil or non-empty string"));
+        return;
+    }
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '+');
+    let fits = |part: &str| {
+        !matches!(part, "." | "..")
+            && !part.starts_with('-')
+            && (1..=14).contains(&part.len())
+            && part.chars().all(good)
+    };
+    if !zone.text().split('/').all(fits) {
+        errors.push(zone.invalid(&format!("unknown time zone {}", zone.text())));
+    } else if zone.text().eq_ignore_ascii_case("local") {
+        let list = "https://www.iana.org/time-zones";
+        errors.push(zone.invalid(&format!("timeZone must be an explicit time zone as defined in {list}")));
     }
 }

@@ -1,6 +1,8 @@
 //! Job.
 
-use apimachinery::Object;
+pub(crate) mod validate;
+
+use apimachinery::{Object, field::ErrorList};
 use serde_json::Value;
 
 use crate::{
@@ -9,6 +11,8 @@ use crate::{
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
     strategy::{create_with_generation, update_with_generation},
+    validation::At,
+    warnings,
 };
 
 /// Job in `batch/v1`.
@@ -47,12 +51,40 @@ impl Strategy for Job {
         }
     }
 
+    /// The uid of the job must be known already: its selector is made of it.
     fn prepare_for_create(&self, object: &mut Object) {
+        if object["spec"]["manualSelector"] != true {
+            generate_selector(object);
+        }
         create_with_generation(object);
     }
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         update_with_generation(object, old);
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        validate::job(object)
+    }
+
+    fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
+        let name = if old.is_none() {
+            warnings::name_in_pods(object)
+        } else {
+            None
+        };
+        let template = At::field(object, "spec").key("template");
+        name.into_iter()
+            .chain(warnings::pod_template(&template, old.map(|o| &o["spec"]["template"])))
+            .collect()
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        validate::change(object, old)
+    }
+
+    fn validate_status_update(&self, object: &Object, _old: &Object) -> ErrorList {
+        validate::status(object)
     }
 
     fn selectable_values(&self, object: &Object) -> Vec<String> {
@@ -73,6 +105,23 @@ impl Strategy for Job {
             printers::format_label_selector(&spec["selector"]).into(),
         ]
     }
+}
+
+/// Labels the pods with name and uid of the job, and selects them by the uid.
+fn generate_selector(object: &mut Object) {
+    let [name, uid] = ["name", "uid"].map(|key| object["metadata"][key].clone());
+    let spec = map_mut(object, "spec");
+    let labels = map_mut(map_mut(map_mut(spec, "template"), "metadata"), "labels");
+    for (keys, value) in [(validate::NAME_LABELS, name), (validate::UID_LABELS, uid.clone())] {
+        for key in keys {
+            default_to(labels, key, value.clone());
+        }
+    }
+    default_to(
+        map_mut(map_mut(spec, "selector"), "matchLabels"),
+        validate::UID_LABELS[1],
+        uid,
+    );
 }
 
 /// Fills in the defaults of a job of its own; those of a CronJob get theirs when they start.
