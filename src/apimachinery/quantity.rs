@@ -309,7 +309,8 @@ impl FromStr for Quantity {
         };
         let places = i32::try_from(parts.fraction.len()).map_err(|_| ParseError::Number)?;
         let mut exponent = -places;
-        let kept = is_kept(&shifted, suffix_exponent, exponent, format).then(|| text.to_owned());
+        let kept = !parts.whole.is_empty() && is_kept(&shifted, suffix_exponent, exponent, format);
+        let kept = kept.then(|| text.to_owned());
         if base == 10 {
             exponent += suffix_exponent;
         } else {
@@ -351,10 +352,7 @@ impl FromStr for Quantity {
 
 /// Whether kube writes the text back as it is: it does not look closely at what already looks canonical.
 fn is_kept(shifted: &str, suffix_exponent: i32, exponent: i32, format: Format) -> bool {
-    let length = i32::try_from(shifted.len().max(1)).unwrap_or(i32::MAX);
-    if shifted.is_empty() || shifted.starts_with('0') {
-        return false;
-    }
+    let length = i32::try_from(shifted.len()).unwrap_or(i32::MAX);
     if format == Format::BinarySi {
         let not_a_multiple_of_8 = shifted.parse::<i64>().is_ok_and(|value| value & 7 != 0);
         return exponent == 0 && length + suffix_exponent * 3 / 10 < 15 && not_a_multiple_of_8;

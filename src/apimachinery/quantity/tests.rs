@@ -39,6 +39,8 @@ fn canonical_forms_have_no_fraction_and_the_largest_suffix() {
         ("1E", "1E"),
         ("1000P", "1E"),
         (".5", "500m"),
+        ("0.125M", "125k"),
+        ("+00.25E5", "25e3"),
         ("5.", "5."),
         ("-1.5Gi", "-1536Mi"),
         ("1n", "1n"),

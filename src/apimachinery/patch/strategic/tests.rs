@@ -181,9 +181,14 @@ fn errors_have_kubes_words_and_codes() {
             "invalid patch format of retainKeys",
         ),
         (
-            json!({"$setElementOrder/containers": 1}),
+            json!({"$setElementOrder": []}),
             400,
             "invalid patch format of setElementOrder list",
+        ),
+        (
+            json!({"$setElementOrder/containers": "x"}),
+            500,
+            "expected a []interface {}, but received a string",
         ),
         (
             json!({"$deleteFromPrimitiveList": []}),
