@@ -39,6 +39,7 @@ pub use args::{Args, PortRange, parse_duration};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use admission::allocator::Allocator;
 use registry::Registry;
 use server::Server;
 
@@ -106,12 +107,25 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
         path: data_dir.clone(),
         source,
     })?;
-    let tls = tls::prepare(&args, &[]).map_err(Error::Pki)?;
     let authenticator = access::Static::new(args.token_auth_file.as_deref()).map_err(Error::Tokens)?;
     let storage = storage::embedded::open(&data_dir.join("store")).map_err(Error::Storage)?;
     let health = health(&storage, &shutdown);
-    let registry = Arc::new(Registry::new(storage, &args.etcd_prefix, profile, args.event_ttl));
-    bootstrap::run(&registry).await.map_err(Error::Bootstrap)?;
+    let allocator = (profile == Profile::Member).then(|| {
+        Arc::new(Allocator::new(
+            args.service_cluster_ip_range,
+            args.service_node_port_range,
+        ))
+    });
+    let service_addresses: Vec<String> = allocator.iter().map(|a| a.first().to_string()).collect();
+    let tls = tls::prepare(&args, &service_addresses).map_err(Error::Pki)?;
+    let registry = Arc::new(Registry::new(
+        storage,
+        &args.etcd_prefix,
+        profile,
+        args.event_ttl,
+        allocator,
+    ));
+    bootstrap::namespaces(&registry).await.map_err(Error::Bootstrap)?;
     let wanted = SocketAddr::new(args.bind_address, args.secure_port);
     let listener = TcpListener::bind(wanted).await.map_err(|source| Error::Listen {
         address: wanted,
@@ -122,6 +136,12 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
         source,
     })?;
     let url = format!("https://{}", reachable(&args, address));
+    if profile == Profile::Member {
+        let ip = advertised(&args, address);
+        bootstrap::kubernetes_service(&registry, ip, address.port())
+            .await
+            .map_err(Error::Bootstrap)?;
+    }
     let admin_kubeconfig = data_dir.join("admin.kubeconfig");
     let text = kubeconfig::admin("federation", &url, &tls.ca_pem, &tls.admin.cert_pem, &tls.admin.key_pem);
     pki::write_private(&admin_kubeconfig, text.as_bytes()).map_err(Error::Kubeconfig)?;
@@ -183,14 +203,18 @@ fn health(storage: &Arc<dyn storage::Storage>, shutdown: &CancellationToken) -> 
     health
 }
 
-/// Host and port that clients are told.
-fn reachable(args: &Args, address: SocketAddr) -> String {
-    let ip = args.advertise_address.unwrap_or(match address.ip() {
+/// Address that clients are told.
+fn advertised(args: &Args, address: SocketAddr) -> IpAddr {
+    args.advertise_address.unwrap_or(match address.ip() {
         ip if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
         ip => ip,
-    });
+    })
+}
+
+/// Host and port that clients are told.
+fn reachable(args: &Args, address: SocketAddr) -> String {
     args.external_hostname.as_ref().map_or_else(
-        || SocketAddr::new(ip, address.port()).to_string(),
+        || SocketAddr::new(advertised(args, address), address.port()).to_string(),
         |host| format!("{host}:{}", address.port()),
     )
 }

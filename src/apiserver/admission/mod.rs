@@ -1,7 +1,12 @@
 //! Admission: what is added to, or refused of, a write besides the kind's own rules.
 
+pub mod allocator;
+pub mod services;
+
 use apimachinery::{Object, status::Status};
 use serde_json::Value;
+
+pub use services::Reserved;
 
 use crate::{
     errors,
@@ -11,15 +16,6 @@ use crate::{
 /// Namespaces that must not be deleted.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
-/// What a write has been given (addresses, ports) and gives back unless it is kept.
-#[derive(Default)]
-pub struct Reserved;
-
-impl Reserved {
-    /// The write succeeded.
-    pub fn keep(self) {}
-}
-
 /// Completes a new object.
 ///
 /// # Errors
@@ -28,28 +24,58 @@ pub async fn mutate_create(registry: &Registry, write: &Write<'_>, object: &mut 
     namespace_takes(registry, write, object).await
 }
 
-/// Checks a new object last.
+/// Checks a new object last, and takes what it holds exclusively.
 ///
 /// # Errors
 /// What a policy refuses.
-pub async fn validate_create(_: &Registry, _: &Write<'_>, _: &mut Object) -> Result<Reserved, Status> {
-    Ok(Reserved)
+pub async fn validate_create(registry: &Registry, write: &Write<'_>, object: &mut Object) -> Result<Reserved, Status> {
+    allocate(registry, write, object, None).await
 }
 
 /// Completes a changed object.
 ///
 /// # Errors
 /// What a policy refuses.
-pub async fn mutate_update(_: &Registry, _: &Write<'_>, _: &mut Object, _old: &Object) -> Result<(), Status> {
+pub async fn mutate_update(
+    registry: &Registry,
+    write: &Write<'_>,
+    object: &mut Object,
+    old: &Object,
+) -> Result<(), Status> {
+    if registry.allocator.is_some() && is_service(write.resource) && write.subresource.is_empty() {
+        services::inherit(object, old);
+    }
     Ok(())
 }
 
-/// Checks a changed object last.
+/// Checks a changed object last, and takes what it holds exclusively.
 ///
 /// # Errors
 /// What a policy refuses.
-pub async fn validate_update(_: &Registry, _: &Write<'_>, _: &mut Object, _old: &Object) -> Result<Reserved, Status> {
-    Ok(Reserved)
+pub async fn validate_update(
+    registry: &Registry,
+    write: &Write<'_>,
+    object: &mut Object,
+    old: &Object,
+) -> Result<Reserved, Status> {
+    allocate(registry, write, object, Some(old)).await
+}
+
+fn is_service(resource: &Resource) -> bool {
+    resource.stored.kind == "Service" && resource.stored.group.is_empty()
+}
+
+async fn allocate(
+    registry: &Registry,
+    write: &Write<'_>,
+    object: &mut Object,
+    old: Option<&Object>,
+) -> Result<Reserved, Status> {
+    let Some(allocator) = registry.allocator.as_ref().filter(|_| is_service(write.resource)) else {
+        return Ok(Reserved::default());
+    };
+    allocator.load(registry, write.resource).await?;
+    services::allocate(allocator, write.resource, object, old)
 }
 
 /// Whether an object may be deleted at all.
@@ -64,7 +90,11 @@ pub fn validate_delete(resource: &Resource, name: &str) -> Result<(), Status> {
 }
 
 /// Gives back what a deleted object held.
-pub async fn deleted(_: &Registry, _: &Resource, _: &Object) {}
+pub fn deleted(registry: &Registry, resource: &Resource, object: &Object) {
+    if let Some(allocator) = registry.allocator.as_ref().filter(|_| is_service(resource)) {
+        allocator.release(&allocator::Held::of(object));
+    }
+}
 
 /// Namespace lifecycle: nothing is created in a namespace that is not there or on its way out.
 async fn namespace_takes(registry: &Registry, write: &Write<'_>, object: &Object) -> Result<(), Status> {

@@ -187,7 +187,7 @@ impl Registry {
                 }
                 Ok(Deleted::Gone(mut object)) => {
                     if !delete.options.dry_run {
-                        admission::deleted(self, resource, &object).await;
+                        admission::deleted(self, resource, &object);
                     }
                     resource.to_served(&mut object);
                     return Ok(Deleted::Gone(object));

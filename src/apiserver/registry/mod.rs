@@ -22,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use crate::admission::allocator::Allocator;
 use api::{Conversion, KindDef, Profile};
 use apimachinery::Object;
 use cached::{ObjectCache, Objects};
@@ -43,7 +44,34 @@ pub struct Resource {
     cache: usize,
 }
 
+/// Prefix of the keys of a kind.
+fn keys_of(prefix: &str, def: &'static KindDef) -> String {
+    let stored = api::kinds::storage_of(def);
+    let group = if stored.group.is_empty() { "core" } else { stored.group };
+    format!("{prefix}/{group}/{}/", stored.resource)
+}
+
 impl Resource {
+    fn new(def: &'static KindDef, prefix: String, ttl: Option<Duration>, cache: usize) -> Self {
+        let stored = api::kinds::storage_of(def);
+        let head = format!(r#"{{"kind":"{}","apiVersion":"{}","#, stored.kind, stored.api_version());
+        Self {
+            def,
+            stored,
+            prefix,
+            head,
+            ttl,
+            cache,
+        }
+    }
+
+    /// A resource outside of a registry.
+    #[cfg(test)]
+    pub(crate) fn for_tests(group: &str, version: &str, resource: &str) -> Self {
+        let def = api::kinds::by_resource(group, version, resource).expect("a served kind");
+        Self::new(def, keys_of("/registry", def), None, 0)
+    }
+
     /// The conversion between served and stored form.
     #[must_use]
     pub fn conversion(&self) -> Option<&'static Conversion> {
@@ -105,6 +133,8 @@ pub struct Registry {
     pub storage: Arc<dyn Storage>,
     /// Which of the two API servers this is.
     pub profile: Profile,
+    /// Hands out what Services hold; `None` stores Services as they come.
+    pub allocator: Option<Arc<Allocator>>,
     prefix: String,
     resources: Vec<Arc<Resource>>,
     by_path: BTreeMap<(&'static str, &'static str, &'static str), usize>,
@@ -112,34 +142,34 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The kinds of a profile over a store. `event_ttl`: how long Events are kept.
+    /// The kinds of a profile over a store. `event_ttl`: how long Events are kept. Without `allocator` Services are
+    /// stored as they come.
     #[must_use]
-    pub fn new(storage: Arc<dyn Storage>, prefix: &str, profile: Profile, event_ttl: Duration) -> Self {
+    pub fn new(
+        storage: Arc<dyn Storage>,
+        prefix: &str,
+        profile: Profile,
+        event_ttl: Duration,
+        allocator: Option<Arc<Allocator>>,
+    ) -> Self {
         let mut resources = Vec::new();
         let mut by_path = BTreeMap::new();
         let mut prefixes: Vec<String> = Vec::new();
         for def in api::kinds::of_profile(profile) {
-            let stored = api::kinds::storage_of(def);
-            let group = if stored.group.is_empty() { "core" } else { stored.group };
-            let keys = format!("{prefix}/{group}/{}/", stored.resource);
+            let keys = keys_of(prefix, def);
             let cache = prefixes.iter().position(|p| *p == keys).unwrap_or_else(|| {
                 prefixes.push(keys.clone());
                 prefixes.len() - 1
             });
             by_path.insert((def.group, def.version, def.resource), resources.len());
-            resources.push(Arc::new(Resource {
-                def,
-                stored,
-                prefix: keys,
-                head: format!(r#"{{"kind":"{}","apiVersion":"{}","#, stored.kind, stored.api_version()),
-                ttl: (stored.kind == "Event").then_some(event_ttl),
-                cache,
-            }));
+            let ttl = (def.kind == "Event").then_some(event_ttl);
+            resources.push(Arc::new(Resource::new(def, keys, ttl, cache)));
         }
         let caches = prefixes.iter().map(|_| OnceLock::new()).collect();
         Self {
             storage,
             profile,
+            allocator,
             prefix: format!("{prefix}/"),
             resources,
             by_path,

@@ -205,7 +205,7 @@ impl Registry {
             Ok(revision) => {
                 reserved.keep();
                 if finished {
-                    admission::deleted(self, resource, &object).await;
+                    admission::deleted(self, resource, &object);
                 }
                 let mut object = with_version(object, revision.0);
                 resource.to_served(&mut object);
