@@ -1,11 +1,13 @@
 //! Replica placement as pure functions.
 //!
-//! [`plan`] splits a number of replicas over clusters as Federation v1 did ([`v1`]), and says in words why each
-//! cluster got what it got. Nothing here reads a clock or a random source: the same input gives the same plan,
+//! [`plan`] splits a number of replicas over clusters, as Federation v1 did (`v1`) or by the wishes that v1 did not
+//! know (`extended`), and says in words why each cluster got what it got. Nothing here reads a clock or a random source: the same input gives the same plan,
 //! which is what lets `kubefed plan` show beforehand what the controller will do.
 
+mod extended;
 mod reasons;
 mod v1;
+mod webster;
 
 use std::collections::BTreeMap;
 
@@ -68,7 +70,11 @@ impl Plan {
 /// Splits `input.replicas` over `input.clusters`.
 #[must_use]
 pub fn plan(input: &Input<'_>) -> Plan {
-    let outcome = v1::split(input);
+    let outcome = if extended::asked_for(input.preferences) {
+        extended::split(input)
+    } else {
+        v1::split(input)
+    };
     let reasons = reasons::explain(input, &outcome);
     let name = |index: usize| input.clusters[index].name.clone();
     Plan {

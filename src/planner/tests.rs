@@ -150,6 +150,73 @@ fn every_cluster_has_a_reason() {
     assert_eq!(plan.reasons["B"], "the preferences name neither this cluster nor `*`");
 }
 
+#[test]
+fn clusters_in_order_are_filled_one_after_the_other() {
+    let ordered = Preferences {
+        order: vec!["B".into(), "A".into()],
+        ..preferences(false, &[("*", weight(1))])
+    };
+    let limited = |name: &str| ClusterInput {
+        capacity: Some(10),
+        ..cluster(name)
+    };
+    assert_eq!(
+        split(15, vec![limited("A"), limited("B"), cluster("C")], &ordered).0,
+        [5, 10, 0]
+    );
+    assert_eq!(
+        split(25, vec![limited("A"), limited("B"), cluster("C")], &ordered).0,
+        [10, 10, 5]
+    );
+}
+
+#[test]
+fn spreading_by_region_gives_regions_equal_shares() {
+    let by_region = Preferences {
+        spread_by: Some(api::preferences::SpreadBy::Region),
+        ..preferences(true, &[("*", weight(1))])
+    };
+    let of = |name: &str, region: &str| ClusterInput {
+        labels: [(api::well_known::LABEL_REGION.to_owned(), region.to_owned())].into(),
+        ..cluster(name)
+    };
+    let clusters = || vec![of("A", "us"), of("B", "us"), of("C", "eu")];
+    assert_eq!(split(12, clusters(), &by_region).0, [3, 3, 6]);
+    let one_region = Preferences {
+        max_groups: Some(1),
+        ..by_region.clone()
+    };
+    assert_eq!(
+        split(12, clusters(), &one_region).0.iter().filter(|n| **n > 0).count(),
+        1
+    );
+    let three_regions = Preferences {
+        min_groups: Some(3),
+        ..by_region
+    };
+    assert_eq!(split(12, clusters(), &three_regions).0, [0, 0, 0]);
+}
+
+#[test]
+fn websters_shares_move_nothing_that_runs() {
+    let spread = Preferences {
+        strategy: api::preferences::SplitStrategy::Spread,
+        ..preferences(false, &[("*", weight(1))])
+    };
+    let with = |name: &str, current| ClusterInput {
+        current: Some(current),
+        ..cluster(name)
+    };
+    assert_eq!(
+        split(10, vec![with("A", 7), with("B", 1), cluster("C")], &spread).0,
+        [7, 1, 2]
+    );
+    assert_eq!(
+        split(4, vec![with("A", 7), with("B", 1), cluster("C")], &spread).0,
+        [3, 1, 0]
+    );
+}
+
 fn any_preferences() -> impl Strategy<Value = ClusterPreferences> {
     (0i64..6, 0i64..8, proptest::option::of(8i64..40)).prop_map(|(weight, min_replicas, max_replicas)| {
         ClusterPreferences {
@@ -164,6 +231,7 @@ fn any_preferences() -> impl Strategy<Value = ClusterPreferences> {
 prop_compose! {
     fn any_input()(
         rebalance: bool,
+        spread: bool,
         replicas in 0i64..300,
         clusters in proptest::collection::vec(
             (any_preferences(), proptest::option::of(0i64..60), proptest::option::of(0i64..60)), 1..9),
@@ -171,6 +239,7 @@ prop_compose! {
         let name = |i: usize| format!("c{i}");
         let preferences = Preferences {
             rebalance,
+            strategy: if spread { api::preferences::SplitStrategy::Spread } else { Default::default() },
             clusters: clusters.iter().enumerate().map(|(i, (p, ..))| (name(i), p.clone())).collect(),
             ..Preferences::default()
         };
