@@ -173,12 +173,9 @@ pub fn path_segment_prefix(text: &str) -> Vec<String> {
 /// A name before a suffix is generated: checked as the name it will become, so one trailing dash is fine.
 #[must_use]
 pub fn generate_name(prefix: &str, check: impl Fn(&str) -> Vec<String>) -> Vec<String> {
-    match prefix.strip_suffix('-') {
-        // Kube takes the character before the dash away as well; so do we, or "a--" would fail.
-        Some(rest) if !rest.is_empty() => {
-            let end = rest.char_indices().next_back().map_or(0, |(at, _)| at);
-            check(&format!("{}a", &rest[..end]))
-        }
+    // Kube takes the last byte before the dash away as well; so do we, or "a--" would fail.
+    match prefix.strip_suffix('-').map(|rest| (rest, rest.len().checked_sub(1))) {
+        Some((rest, Some(end))) if rest.is_char_boundary(end) => check(&format!("{}a", &rest[..end])),
         _ => check(prefix),
     }
 }

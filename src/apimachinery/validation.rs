@@ -74,7 +74,11 @@ fn owner_references(object: &Object, path: &str) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut controller = None;
     for owner in meta::owner_references(object) {
-        let (group, version) = meta::split_api_version(owner.api_version());
+        let (group, version) = match owner.api_version() {
+            // Too many parts make it none at all.
+            text if text.matches('/').count() > 1 => ("", ""),
+            text => meta::split_api_version(text),
+        };
         let mut need = |name: &str, value: &str, filled: &str, why: &str| {
             if filled.is_empty() {
                 errors.push(field::invalid(format!("{path}.{name}"), &value.into(), why));
@@ -125,6 +129,17 @@ fn finalizers(object: &Object, path: &str) -> ErrorList {
         ));
     }
     errors
+}
+
+/// Errors of finalizers that have no domain and are none of Kubernetes' own.
+fn unqualified_finalizers(object: &Object) -> ErrorList {
+    let known = ["kubernetes", meta::FOREGROUND_FINALIZER, meta::ORPHAN_FINALIZER];
+    let why = "name is neither a standard finalizer name nor is it fully qualified";
+    meta::finalizers(object)
+        .enumerate()
+        .filter(|(_, finalizer)| !finalizer.contains('/') && !known.contains(finalizer))
+        .map(|(i, finalizer)| field::invalid(format!("metadata.finalizers[{i}]"), &finalizer.into(), why))
+        .collect()
 }
 
 fn managed_fields(object: &Object, path: &str) -> ErrorList {
@@ -205,12 +220,20 @@ pub fn object_meta(object: &Object, namespaced: bool, name_check: impl Fn(&str) 
     errors.extend(common(object));
     errors.extend(finalizers(object, "metadata.finalizers"));
     errors.extend(managed_fields(object, "metadata.managedFields"));
+    errors.extend(unqualified_finalizers(object));
     errors
 }
 
 /// Errors of changed metadata: what may not change, and what was added wrongly.
+///
+/// Kube checks this twice, for every object and for the kind, and names each error twice among the causes.
 #[must_use]
 pub fn object_meta_update(new: &Object, old: &Object) -> ErrorList {
+    let errors = update_errors(new, old);
+    [errors.clone(), errors, unqualified_finalizers(new)].concat()
+}
+
+fn update_errors(new: &Object, old: &Object) -> ErrorList {
     let mut errors = ErrorList::new();
     if meta::is_being_deleted(old) {
         let mut added: Vec<_> = meta::finalizers(new)
@@ -397,11 +420,33 @@ mod tests {
     }
 
     #[test]
+    fn finalizers_of_others_need_a_domain() {
+        let errors = created(json!({"name": "x", "namespace": "n", "finalizers": ["a/b", "orphan", "mine"]}));
+        let why = "name is neither a standard finalizer name nor is it fully qualified";
+        assert_eq!(
+            errors,
+            [format!("metadata.finalizers[2]: Invalid value: \"mine\": {why}")]
+        );
+    }
+
+    #[test]
+    fn an_update_names_each_error_twice_but_tells_it_once() {
+        let old = json!({"metadata": {"name": "x", "resourceVersion": "1"}});
+        let new = json!({"metadata": {"name": "y", "resourceVersion": "1"}});
+        let errors = object_meta_update(&new, &old);
+        assert_eq!(errors.len(), 2);
+        assert_eq!(
+            field::aggregate(&errors),
+            "metadata.name: Invalid value: \"y\": field is immutable"
+        );
+    }
+
+    #[test]
     fn identity_does_not_change() {
         let old = json!({"metadata": {"name": "x", "uid": "1", "resourceVersion": "1", "generation": 2}});
         let new = json!({"metadata": {"name": "y", "uid": "1", "resourceVersion": "", "generation": 1}});
         assert_eq!(
-            texts(object_meta_update(&new, &old)),
+            texts(update_errors(&new, &old)),
             [
                 "metadata.resourceVersion: Invalid value: \"\": must be specified for an update",
                 "metadata.generation: Invalid value: 1: must not be decremented",
@@ -418,7 +463,7 @@ mod tests {
             meta::add_finalizer(&mut new, finalizer);
         }
         assert_eq!(
-            texts(object_meta_update(&new, &old)),
+            texts(update_errors(&new, &old)),
             [
                 "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"b/b\", \"c/c\"}"
             ]
