@@ -1,0 +1,182 @@
+//! The status of a Cluster from what a probe saw. Pure.
+
+use apimachinery::{Object, time};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::nodes::NodeSummary;
+
+/// Condition: the cluster answers and says it is well.
+pub(super) const READY: &str = "Ready";
+/// Condition: the cluster does not answer.
+pub(super) const OFFLINE: &str = "Offline";
+
+/// What a probe saw.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Probe {
+    /// `/healthz` said ok.
+    Healthy {
+        /// Answer of `/version`, if it came.
+        version: Option<Object>,
+        /// Its nodes, if they may be listed.
+        nodes: Option<NodeSummary>,
+        /// What is wrong nevertheless, for people.
+        remark: Option<String>,
+    },
+    /// `/healthz` said something else.
+    Unhealthy {
+        /// What it said.
+        message: String,
+    },
+    /// No answer, or none to us.
+    Unreachable {
+        /// Why.
+        message: String,
+    },
+}
+
+fn condition(previous: &Object, kind: &str, status: &str, reason: &str, message: &str, now: &str) -> Object {
+    let old = previous["conditions"]
+        .as_array()
+        .and_then(|all| all.iter().find(|c| c["type"] == kind));
+    let transition = old
+        .filter(|c| c["status"] == status)
+        .and_then(|c| c["lastTransitionTime"].as_str())
+        .unwrap_or(now);
+    json!({
+        "type": kind,
+        "status": status,
+        "lastProbeTime": now,
+        "lastTransitionTime": transition,
+        "reason": reason,
+        "message": message,
+    })
+}
+
+/// The status after a probe. Region, zones, version and nodes of a cluster that does not answer stay as they were.
+#[must_use]
+pub(super) fn after(previous: &Object, probe: &Probe, now: Timestamp) -> Object {
+    let now = time::format(now);
+    let mut status = if previous.is_object() {
+        previous.clone()
+    } else {
+        json!({})
+    };
+    let make =
+        |kind: &str, value: &str, reason: &str, message: &str| condition(previous, kind, value, reason, message, &now);
+    let conditions = match probe {
+        Probe::Healthy { version, nodes, remark } => {
+            if let Some(version) = version {
+                status["version"] = version.clone();
+            }
+            if let Some(nodes) = nodes {
+                nodes.write(&mut status);
+            }
+            let message = match remark {
+                None => "/healthz responded with ok".to_owned(),
+                Some(remark) => format!("/healthz responded with ok, but {remark}"),
+            };
+            [
+                make(READY, "True", "ClusterReady", &message),
+                make(OFFLINE, "False", "ClusterReachable", "the cluster answers"),
+            ]
+        }
+        Probe::Unhealthy { message } => [
+            make(READY, "False", "ClusterNotReady", message),
+            make(OFFLINE, "False", "ClusterReachable", "the cluster answers"),
+        ],
+        Probe::Unreachable { message } => [
+            make(READY, "Unknown", "ClusterNotReachable", message),
+            make(OFFLINE, "True", "ClusterNotReachable", message),
+        ],
+    };
+    status["conditions"] = json!(conditions);
+    status
+}
+
+/// Whether the two differ in more than the time of the probe.
+#[must_use]
+pub(super) fn differs(old: &Object, new: &Object) -> bool {
+    let without_times = |status: &Object| {
+        let mut status = status.clone();
+        if let Some(conditions) = status["conditions"].as_array_mut() {
+            for condition in conditions {
+                condition["lastProbeTime"] = Object::Null;
+            }
+        }
+        status
+    };
+    without_times(old) != without_times(new)
+}
+
+/// Whether a Cluster's condition Ready is True, and since when it has had its state.
+#[must_use]
+pub(super) fn readiness(cluster: &Object) -> Option<(bool, Option<Timestamp>)> {
+    let conditions = cluster["status"]["conditions"].as_array()?;
+    let ready = conditions.iter().find(|c| c["type"] == READY)?;
+    Some((
+        ready["status"] == "True",
+        ready["lastTransitionTime"].as_str().and_then(time::parse),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("valid")
+    }
+
+    fn healthy() -> Probe {
+        Probe::Healthy {
+            version: Some(json!({"gitVersion": "v1.36.0"})),
+            nodes: None,
+            remark: None,
+        }
+    }
+
+    #[test]
+    fn a_healthy_cluster_is_ready_and_keeps_its_transition_time() {
+        let first = after(&Object::Null, &healthy(), at(100));
+        let second = after(&first, &healthy(), at(200));
+        assert_eq!(second["conditions"][0]["status"], "True");
+        assert_eq!(second["conditions"][0]["reason"], "ClusterReady");
+        assert_eq!(second["conditions"][0]["lastTransitionTime"], "1970-01-01T00:01:40Z");
+        assert_eq!(second["conditions"][0]["lastProbeTime"], "1970-01-01T00:03:20Z");
+        assert!(!differs(&first, &second), "nothing to write");
+    }
+
+    #[test]
+    fn an_offline_cluster_keeps_what_was_known_of_it() {
+        let first = after(&Object::Null, &healthy(), at(100));
+        let gone = after(
+            &first,
+            &Probe::Unreachable {
+                message: "connection refused".to_owned(),
+            },
+            at(200),
+        );
+        assert_eq!(gone["version"]["gitVersion"], "v1.36.0");
+        assert_eq!(gone["conditions"][0]["status"], "Unknown");
+        assert_eq!(gone["conditions"][1]["status"], "True");
+        assert_eq!(gone["conditions"][1]["message"], "connection refused");
+        assert_eq!(gone["conditions"][1]["lastTransitionTime"], "1970-01-01T00:03:20Z");
+        assert!(differs(&first, &gone));
+        assert_eq!(readiness(&json!({ "status": gone })), Some((false, Some(at(200)))));
+    }
+
+    #[test]
+    fn an_unhealthy_cluster_is_not_ready_but_not_offline() {
+        let status = after(
+            &Object::Null,
+            &Probe::Unhealthy {
+                message: "etcd failed".to_owned(),
+            },
+            at(100),
+        );
+        assert_eq!(status["conditions"][0]["status"], "False");
+        assert_eq!(status["conditions"][0]["reason"], "ClusterNotReady");
+        assert_eq!(status["conditions"][1]["status"], "False");
+    }
+}

@@ -1,0 +1,139 @@
+//! The kinds that are propagated. A kind is added here: one implementation of [`Kind`], one line in [`all`].
+
+mod autoscaler;
+mod job;
+mod plain;
+mod service;
+mod stateful_set;
+mod workload;
+
+pub use plain::is_system_namespace;
+
+use apimachinery::Object;
+use client::Resource;
+
+use super::{observe::Observed, share::Share, status::Merge};
+
+/// How an object of a kind is spread over clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scaling {
+    /// The same copy everywhere.
+    Copy,
+    /// `spec.replicas` is split by the preferences in this annotation.
+    Replicas {
+        /// Annotation with the preferences.
+        preferences: &'static str,
+        /// Whether each cluster gets its own contiguous range of ordinals.
+        ordinals: bool,
+    },
+    /// Parallelism and completions are split, each by itself.
+    Job {
+        /// Annotation with the preferences.
+        preferences: &'static str,
+    },
+    /// Minimum and maximum are split.
+    Autoscaler {
+        /// Annotation with the preferences.
+        preferences: &'static str,
+    },
+}
+
+/// What the federation must know of a kind. All functions are pure.
+pub trait Kind: Send + Sync {
+    /// The resource, the same in the federation and in members.
+    fn resource(&self) -> Resource;
+
+    /// Whether this object stays out of members: made by each cluster for itself.
+    fn excluded(&self, _object: &Object) -> bool {
+        false
+    }
+
+    /// Removes from a copy what a member must decide itself. Metadata and status are already reduced.
+    fn prune(&self, _config: &mut Object) {}
+
+    /// How it is spread.
+    fn scaling(&self) -> Scaling {
+        Scaling::Copy
+    }
+
+    /// What a federated object asks for in total.
+    fn demand(&self, _object: &Object) -> Share {
+        Share::default()
+    }
+
+    /// Writes one cluster's share into its copy.
+    fn specialise(&self, _config: &mut Object, _share: &Share) {}
+
+    /// What is kept of a copy in a member, for planning and for the merged status.
+    fn observe(&self, _object: &Object) -> Observed {
+        Observed::default()
+    }
+
+    /// The status of the federated object from those of its copies; `None` where the kind has none to merge.
+    fn merge(&self, _input: &Merge<'_>) -> Option<Object> {
+        None
+    }
+}
+
+/// Every propagated kind; namespaces first, since everything else needs them.
+#[must_use]
+pub fn all() -> &'static [&'static dyn Kind] {
+    &[
+        &plain::Namespaces,
+        &plain::ConfigMaps,
+        &plain::Secrets,
+        &plain::ServiceAccounts,
+        &service::Services,
+        &workload::ReplicaSets,
+        &workload::Deployments,
+        &workload::DaemonSets,
+        &stateful_set::StatefulSets,
+        &job::Jobs,
+        &plain::CronJobs,
+        &autoscaler::HorizontalPodAutoscalers,
+        &plain::PodDisruptionBudgets,
+    ]
+}
+
+impl Scaling {
+    /// The annotation that says how it is split.
+    #[must_use]
+    pub fn preferences(self) -> Option<&'static str> {
+        match self {
+            Self::Copy => None,
+            Self::Replicas { preferences, .. } | Self::Job { preferences } | Self::Autoscaler { preferences } => {
+                Some(preferences)
+            }
+        }
+    }
+}
+
+/// Position of a kind in [`all`].
+pub type KindIndex = u8;
+
+/// The position of the kind with that name.
+#[must_use]
+pub fn index_of(kind: &str) -> Option<KindIndex> {
+    all()
+        .iter()
+        .position(|k| k.resource().kind == kind)
+        .and_then(|i| KindIndex::try_from(i).ok())
+}
+
+const fn namespaced(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> Resource {
+    Resource {
+        group,
+        version,
+        kind,
+        plural,
+        namespaced: true,
+    }
+}
+
+fn remove(config: &mut Object, parent: &str, keys: &[&str]) {
+    if let Some(map) = config.pointer_mut(parent).and_then(Object::as_object_mut) {
+        for key in keys {
+            map.shift_remove(*key);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Counting pods that wait for a place, so that a cluster without room gives its replicas to others.
+
+use std::time::Duration;
+
+use apimachinery::{Object, time};
+use client::{Error, Key, Resource, Rest};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+const PODS: Resource = Resource {
+    group: "",
+    version: "v1",
+    kind: "Pod",
+    plural: "pods",
+    namespaced: true,
+};
+const PAGE: usize = 500;
+
+/// Pods of a workload in a cluster that do not run yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// All of them.
+    pub waiting: i64,
+    /// Those that have been unschedulable for so long that they had better go elsewhere.
+    pub stuck: i64,
+    /// When the next one will have been.
+    pub next_stuck: Option<Duration>,
+    /// When they were counted.
+    pub counted: Instant,
+}
+
+/// Since when a pod has been unschedulable.
+fn unschedulable_since(pod: &Object) -> Option<Timestamp> {
+    let conditions = pod["status"]["conditions"].as_array()?;
+    let scheduled = conditions.iter().find(|c| c["type"] == "PodScheduled")?;
+    if scheduled["status"] != "False" || scheduled["reason"] != "Unschedulable" {
+        return None;
+    }
+    time::parse(scheduled["lastTransitionTime"].as_str()?)
+}
+
+fn count(pods: &[Object], now: Timestamp, patience: Duration, sum: &mut Pending) {
+    for pod in pods {
+        if apimachinery::meta::is_being_deleted(pod) {
+            continue;
+        }
+        sum.waiting += 1;
+        if let Some(since) = unschedulable_since(pod) {
+            let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+            if waited > patience {
+                sum.stuck += 1;
+            } else {
+                // One second more than needed: the time of transition has seconds only.
+                let rest = patience.saturating_sub(waited) + Duration::from_secs(1);
+                sum.next_stuck = Some(sum.next_stuck.map_or(rest, |earlier| earlier.min(rest)));
+            }
+        }
+    }
+}
+
+/// Counts the pending pods of a selector. `patience`: how long a pod may be unschedulable before it is stuck.
+///
+/// # Errors
+/// If the member cannot be asked.
+pub async fn pending(rest: &Rest, key: &Key, selector: &str, patience: Duration) -> Result<Pending, Error> {
+    let mut sum = Pending {
+        waiting: 0,
+        stuck: 0,
+        next_stuck: None,
+        counted: Instant::now(),
+    };
+    let mut next = String::new();
+    loop {
+        let mut query = format!(
+            "fieldSelector=status.phase%3DPending&limit={PAGE}&labelSelector={}",
+            client::rest::escape(selector)
+        );
+        if !next.is_empty() {
+            query.push_str("&continue=");
+            query.push_str(&client::rest::escape(&next));
+        }
+        let page = rest.list(&PODS, key.namespace(), &query).await?;
+        let pods = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        count(pods, Timestamp::now(), patience, &mut sum);
+        next = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+        if next.is_empty() {
+            return Ok(sum);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_pods_unschedulable_for_long_are_stuck() {
+        let pod = |since: &str, reason: &str| {
+            json!({"metadata": {}, "status": {"phase": "Pending", "conditions": [
+                {"type": "PodScheduled", "status": "False", "reason": reason, "lastTransitionTime": since}]}})
+        };
+        let pods = [
+            pod("1970-01-01T00:00:00Z", "Unschedulable"),
+            pod("1970-01-01T00:01:30Z", "Unschedulable"),
+            pod("1970-01-01T00:00:00Z", "SchedulingGated"),
+            json!({"metadata": {"deletionTimestamp": "1970-01-01T00:00:00Z"}}),
+            json!({"metadata": {}, "status": {"conditions": [{"type": "PodScheduled", "status": "True"}]}}),
+        ];
+        let mut sum = Pending {
+            waiting: 0,
+            stuck: 0,
+            next_stuck: None,
+            counted: Instant::now(),
+        };
+        let now = Timestamp::from_second(100).expect("valid");
+        count(&pods, now, Duration::from_secs(60), &mut sum);
+        assert_eq!((sum.waiting, sum.stuck), (4, 1));
+        assert_eq!(sum.next_stuck, Some(Duration::from_secs(51)));
+    }
+}

@@ -1,0 +1,244 @@
+//! Reporting to the user: the merged status, and per-cluster detail in an annotation.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use api::well_known;
+use apimachinery::Object;
+use client::Key;
+use serde_json::{Map, json};
+use tokio::time::Instant;
+
+use super::{
+    SyncKey,
+    engine::Engine,
+    federated::Federated,
+    kinds::Scaling,
+    share::Share,
+    status::{MemberStatus, Merge},
+};
+
+/// The annotation is written at most this often per object: it changes with every pod.
+const DETAIL_PERIOD: Duration = Duration::from_secs(1);
+/// Statuses of kinds that take conditions get one when a cluster has something in the way.
+const CONFLICT: &str = "Conflict";
+
+impl Engine {
+    /// Writes the merged status and the detail, where they differ from what the object says.
+    /// Returns when to come again for what had to wait.
+    pub(super) async fn report(&self, key: &SyncKey, federated: &Federated) -> Result<Option<Duration>, client::Error> {
+        let kind = Self::kind(key);
+        let previous: Object = serde_json::from_str(&federated.status).unwrap_or_default();
+        let copies = self.copies(key, federated);
+        let input = Merge {
+            generation: federated.generation,
+            demand: federated.demand,
+            previous: &previous,
+            copies: copies
+                .iter()
+                .map(|(cluster, share, current, reachable, status)| MemberStatus {
+                    cluster,
+                    share: *share,
+                    current: *current,
+                    reachable: *reachable,
+                    status: status.clone(),
+                })
+                .collect(),
+            now: jiff::Timestamp::now(),
+        };
+        let problems = self.problems(key);
+        if let Some(mut status) = kind.merge(&input) {
+            self.add_conflict(kind.resource().group, &input, &problems, &mut status);
+            if let Some(patch) = difference(&previous, &status) {
+                let patch = json!({"metadata": {"uid": &*federated.uid}, "status": patch});
+                match self.federation.merge(&kind.resource(), &key.1, "/status", &patch).await {
+                    Ok(object) => {
+                        let version = apimachinery::meta::resource_version(&object).parse().unwrap_or(0);
+                        let reduced = super::federated::reduce(key.0, kind, object, &self.bodies);
+                        self.store(key.0).observe(&key.1, version, reduced);
+                    }
+                    Err(error) if error.is_not_found() => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.write_detail(key, federated, &problems).await
+    }
+
+    fn copies(&self, key: &SyncKey, federated: &Federated) -> Vec<(String, Share, bool, bool, Object)> {
+        let mut copies = Vec::new();
+        for (cluster, _) in self.cluster_names() {
+            let Some((share, hash)) = self.target(key, federated, &cluster) else {
+                continue;
+            };
+            let member = self.members.get(&cluster);
+            let copy = member
+                .as_ref()
+                .and_then(|m| m.store(key.0).get(&key.1))
+                .filter(|c| c.ours);
+            let current = match (&member, &copy) {
+                (Some(member), Some(copy)) => Self::is_current(member, key, copy, hash) && copy.settled,
+                _ => false,
+            };
+            let reachable = self.members.reachable(&cluster).is_some();
+            // What a cluster that does not answer runs is not known; nothing is claimed for it.
+            let status = copy
+                .filter(|_| reachable)
+                .and_then(|c| serde_json::from_str(&c.observed.status).ok());
+            copies.push((cluster, share, current, reachable, status.unwrap_or_else(|| json!({}))));
+        }
+        // Clusters that are lost have no say in whether a change has arrived everywhere.
+        copies.retain(|(cluster, ..)| !self.is_lost(cluster));
+        copies
+    }
+
+    fn is_lost(&self, cluster: &str) -> bool {
+        self.members.availability(cluster) == Some(crate::cluster::availability::Availability::Lost)
+    }
+
+    fn problems(&self, key: &SyncKey) -> BTreeMap<String, String> {
+        let members = self.members.all();
+        members
+            .iter()
+            .filter_map(|m| Some((m.name.to_string(), m.problem(key)?)))
+            .collect()
+    }
+
+    fn add_conflict(&self, group: &str, input: &Merge<'_>, problems: &BTreeMap<String, String>, status: &mut Object) {
+        if group != "apps" || problems.is_empty() {
+            return;
+        }
+        let text = problems
+            .iter()
+            .map(|(cluster, problem)| format!("{cluster}: {problem}"))
+            .collect::<Vec<_>>()
+            .join("; ");
+        let mut condition = input.condition(CONFLICT, true, "CannotPropagate", text);
+        if let Some(map) = condition.as_object_mut() {
+            map.shift_remove("lastUpdateTime");
+        }
+        match status["conditions"].as_array_mut() {
+            Some(conditions) => conditions.push(condition),
+            None => status["conditions"] = json!([condition]),
+        }
+    }
+
+    async fn write_detail(
+        &self,
+        key: &SyncKey,
+        federated: &Federated,
+        problems: &BTreeMap<String, String>,
+    ) -> Result<Option<Duration>, client::Error> {
+        let detail = self.detail(key, federated, problems);
+        let old: Object = federated
+            .detail
+            .as_deref()
+            .and_then(|d| serde_json::from_str(d).ok())
+            .unwrap_or_default();
+        let unchanged = match &detail {
+            Some(detail) => *detail == old,
+            None => federated.detail.is_none(),
+        };
+        if unchanged {
+            return Ok(None);
+        }
+        let now = Instant::now();
+        let wait = self
+            .reported
+            .lock()
+            .get(key)
+            .map(|last| (*last + DETAIL_PERIOD).saturating_duration_since(now));
+        if let Some(wait) = wait.filter(|w| !w.is_zero()) {
+            return Ok(Some(wait));
+        }
+        self.reported.lock().insert(key.clone(), now);
+        let mut annotations = Map::new();
+        annotations.insert(
+            well_known::CLUSTER_STATUS.to_owned(),
+            detail.map_or(Object::Null, |d| json!(d.to_string())),
+        );
+        let patch = json!({"metadata": {"uid": &*federated.uid, "annotations": annotations}});
+        match self
+            .federation
+            .merge(&Self::kind(key).resource(), &key.1, "", &patch)
+            .await
+        {
+            Ok(_) => Ok(None),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Per cluster: replicas and ready ones of what is split, and what is in the way. `None` if there is nothing to say.
+    fn detail(&self, key: &SyncKey, federated: &Federated, problems: &BTreeMap<String, String>) -> Option<Object> {
+        let mut detail = Map::new();
+        if matches!(Self::kind(key).scaling(), Scaling::Replicas { .. }) {
+            let old: Object = federated
+                .detail
+                .as_deref()
+                .and_then(|d| serde_json::from_str(d).ok())
+                .unwrap_or_default();
+            for member in self.members.all() {
+                if self.clusters.get(&Key::from(&*member.name)).is_none() {
+                    continue;
+                }
+                let store = member.store(key.0);
+                match store.get(&key.1).filter(|c| c.ours) {
+                    Some(copy) => {
+                        let replicas = copy.observed.replicas.unwrap_or(0);
+                        detail.insert(
+                            member.name.to_string(),
+                            json!({"replicas": replicas, "ready": copy.observed.ready}),
+                        );
+                    }
+                    // Not listed since we started: what the last controller manager knew.
+                    None if !store.is_synced() && old[&*member.name].is_object() => {
+                        detail.insert(member.name.to_string(), old[&*member.name].clone());
+                    }
+                    None => {}
+                }
+            }
+        }
+        for (cluster, problem) in problems {
+            let entry = detail.entry(cluster.clone()).or_insert_with(|| json!({}));
+            entry["problem"] = json!(problem);
+        }
+        (!detail.is_empty()).then_some(Object::Object(detail))
+    }
+}
+
+/// The JSON merge patch from one value to another; `None` if they are the same.
+fn difference(old: &Object, new: &Object) -> Option<Object> {
+    if old == new {
+        return None;
+    }
+    let (Some(before), Some(after)) = (old.as_object(), new.as_object()) else {
+        return Some(new.clone());
+    };
+    let mut patch = Map::new();
+    for key in before.keys().filter(|key| !after.contains_key(*key)) {
+        patch.insert(key.clone(), Object::Null);
+    }
+    for (key, value) in after {
+        if let Some(part) = difference(before.get(key).unwrap_or(&Object::Null), value) {
+            patch.insert(key.clone(), part);
+        }
+    }
+    (!patch.is_empty()).then_some(Object::Object(patch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_patch_removes_what_is_gone_and_keeps_what_is_equal() {
+        let old = json!({"replicas": 3, "readyReplicas": 1, "loadBalancer": {"ingress": [1]}});
+        let new = json!({"replicas": 3, "loadBalancer": {}});
+        assert_eq!(
+            difference(&old, &new),
+            Some(json!({"readyReplicas": null, "loadBalancer": {"ingress": null}}))
+        );
+        assert_eq!(difference(&new, &new), None);
+        assert_eq!(difference(&Object::Null, &new), Some(new));
+    }
+}

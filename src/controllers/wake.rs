@@ -1,0 +1,130 @@
+//! Who has to look at what, when something changes. All of it is level-triggered: a wake-up carries a key, never a
+//! change, and waking too often costs only time.
+
+use std::sync::{Arc, OnceLock};
+
+use apimachinery::Object;
+use client::{Key, Queue, Store, informer::Change};
+
+use crate::{
+    cluster::nodes::Node,
+    service::endpoints::Slice,
+    sync::{
+        SyncKey,
+        federated::Federated,
+        kinds::{self, KindIndex},
+        observe::Copy,
+    },
+};
+
+/// The queues of all controllers.
+#[derive(Default)]
+pub struct Wake {
+    /// Federated objects to plan.
+    pub plan: Arc<Queue<SyncKey>>,
+    /// Clusters to probe.
+    pub clusters: Arc<Queue<String>>,
+    /// Services whose endpoints to publish.
+    pub services: Arc<Queue<Key>>,
+    federated: OnceLock<Vec<Arc<Store<Federated>>>>,
+}
+
+fn service_kind() -> Option<KindIndex> {
+    kinds::index_of("Service")
+}
+
+impl Wake {
+    /// Tells it the federated objects, once.
+    pub fn set_federated(&self, stores: Vec<Arc<Store<Federated>>>) {
+        // A second call would be a mistake of ours and changes nothing.
+        let _ = self.federated.set(stores);
+    }
+
+    fn stores(&self) -> &[Arc<Store<Federated>>] {
+        self.federated.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// A federated object changed.
+    pub fn federated_changed(&self, kind: KindIndex, change: &Change<'_, Federated>) {
+        self.plan.add((kind, change.key.clone()));
+        if Some(kind) == service_kind() {
+            self.services.add(change.key.clone());
+        }
+    }
+
+    /// A copy in a member changed.
+    pub fn copy_changed(&self, kind: KindIndex, change: &Change<'_, Copy>) {
+        // Labelled objects that no federated object asks for are nobody's business: never delete on suspicion.
+        if self
+            .stores()
+            .get(usize::from(kind))
+            .is_some_and(|s| s.get(change.key).is_some())
+        {
+            self.plan.add((kind, change.key.clone()));
+        }
+        if Some(kind) == service_kind() {
+            self.services.add(change.key.clone());
+        }
+    }
+
+    /// A member's EndpointSlice changed.
+    pub fn slice_changed(&self, change: &Change<'_, Slice>) {
+        for slice in [change.old, change.new].into_iter().flatten() {
+            self.services.add(slice.service.clone());
+        }
+    }
+
+    /// A member's autoscaler changed.
+    pub fn autoscaler_changed(&self, change: &Change<'_, Box<str>>) {
+        for target in [change.old, change.new].into_iter().flatten() {
+            if let Some((kind, name)) = target.split_once('/')
+                && let Some(index) = kinds::index_of(kind)
+            {
+                self.plan.add((index, Key::new(change.key.namespace(), name)));
+            }
+        }
+    }
+
+    /// A member's node changed.
+    pub fn node_changed(&self, cluster: &str, change: &Change<'_, Node>) {
+        let place =
+            |node: Option<&Arc<Node>>| node.map(|n| (n.usable, n.address.clone(), n.region.clone(), n.zone.clone()));
+        if place(change.old) != place(change.new) {
+            self.clusters.add(cluster.to_owned());
+            self.all_services();
+        }
+    }
+
+    /// A Cluster object changed.
+    pub fn cluster_changed(&self, change: &Change<'_, Object>) {
+        let spec = |object: Option<&Arc<Object>>| object.map(|o| (o["spec"].clone(), o["metadata"]["labels"].clone()));
+        if spec(change.old) != spec(change.new) {
+            self.clusters.add(change.key.name().to_owned());
+            self.all_objects();
+        }
+    }
+
+    /// Everything has to be planned again.
+    pub fn all_objects(&self) {
+        for (kind, store) in (0..).zip(self.stores()) {
+            for key in store.keys() {
+                self.plan.add((kind, key));
+            }
+        }
+        self.all_services();
+    }
+
+    fn all_services(&self) {
+        if let Some(store) = service_kind().and_then(|kind| self.stores().get(usize::from(kind))) {
+            for key in store.keys() {
+                self.services.add(key);
+            }
+        }
+    }
+
+    /// Whether all federated objects have been listed.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        !self.stores().is_empty() && self.stores().iter().all(|s| s.is_synced())
+    }
+}
