@@ -209,7 +209,7 @@ fn websters_shares_move_nothing_that_runs() {
     };
     assert_eq!(
         split(10, vec![with("A", 7), with("B", 1), cluster("C")], &spread).0,
-        [7, 1, 2]
+        [7, 2, 1]
     );
     assert_eq!(
         split(4, vec![with("A", 7), with("B", 1), cluster("C")], &spread).0,
