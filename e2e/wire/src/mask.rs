@@ -1,0 +1,163 @@
+//! Masks what differs from run to run.
+
+use serde_json::Value;
+
+/// Columns of tables that count from now.
+const AGES: [&str; 4] = ["Age", "Last Seen", "First Seen", "Duration"];
+
+/// Masks an answer's JSON in place.
+pub fn mask(value: &mut Value) {
+    table(value);
+    generated_name(value);
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map.iter_mut() {
+                member(key, value);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        _ => {}
+    }
+}
+
+fn member(key: &str, value: &mut Value) {
+    let masked = match (key, &*value) {
+        ("uid", Value::String(text)) if !text.is_empty() => Some("<uid>"),
+        ("resourceVersion", Value::String(text)) if !text.is_empty() && text != "0" => Some("<rv>"),
+        ("continue", Value::String(text)) if !text.is_empty() => Some("<continue>"),
+        ("token", Value::String(text)) if text.len() > 40 => Some("<token>"),
+        ("clusterIP", Value::String(text)) if text.starts_with("10.0.") => Some("<ip>"),
+        ("nodePort" | "healthCheckNodePort", Value::Number(_)) => Some("<port>"),
+        ("gitVersion" | "gitCommit" | "buildDate" | "goVersion" | "compiler" | "platform" | "gitTreeState", Value::String(_)) => Some("<version>"),
+        ("serverAddress", Value::String(_)) => Some("<address>"),
+        _ => None,
+    };
+    if let Some(masked) = masked {
+        *value = Value::from(masked);
+        return;
+    }
+    match value {
+        Value::String(text) => *text = mask_text(text),
+        Value::Array(items) if key == "clusterIPs" => items.iter_mut().for_each(|item| {
+            if item.as_str().is_some_and(|text| text.starts_with("10.0.")) {
+                *item = Value::from("<ip>");
+            }
+        }),
+        other => {
+            if let Value::Array(items) = other {
+                for item in items.iter_mut() {
+                    if let Value::String(text) = item {
+                        *text = mask_text(text);
+                    }
+                }
+            }
+            mask(other);
+        }
+    }
+}
+
+/// Names that the server completed.
+fn generated_name(value: &mut Value) {
+    let prefix = value.get("generateName").and_then(Value::as_str).map(ToOwned::to_owned);
+    let name = value.get("name").and_then(Value::as_str);
+    if let (Some(prefix), Some(name)) = (prefix, name)
+        && name.len() == prefix.len() + 5
+        && name.starts_with(&prefix)
+    {
+        value["name"] = Value::from(format!("{prefix}<random>"));
+    }
+}
+
+fn table(value: &mut Value) {
+    if value.get("kind").and_then(Value::as_str) != Some("Table") {
+        return;
+    }
+    let name = |column: &Value| column.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let columns: Vec<String> = value["columnDefinitions"].as_array().into_iter().flatten().map(name).collect();
+    for row in value["rows"].as_array_mut().into_iter().flatten() {
+        for (cell, column) in row["cells"].as_array_mut().into_iter().flatten().zip(&columns) {
+            if AGES.contains(&column.as_str()) && cell.as_str().is_some_and(|text| text.ends_with(['s', 'm', 'h', 'd', 'y'])) {
+                *cell = Value::from("<age>");
+            }
+            if cell.as_str().is_some_and(|text| text.starts_with("10.0.")) {
+                *cell = Value::from("<ip>");
+            }
+        }
+    }
+}
+
+/// Masks times of this run and uids in a text.
+#[must_use]
+pub fn mask_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if let Some(length) = uid_length(rest) {
+            out.push_str("<uid>");
+            rest = &rest[length..];
+        } else if let Some(length) = time_length(rest) {
+            out.push_str("<time>");
+            rest = &rest[length..];
+        } else if let Some(tail) = rest.strip_prefix("esource version: ") {
+            out.push_str("esource version: <rv>");
+            rest = tail.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, ' ' | '(' | ')'));
+        } else if let Some(tail) = rest.strip_prefix("current: ") {
+            out.push_str("current: <rv>");
+            rest = tail.trim_start_matches(|c: char| c.is_ascii_digit());
+        } else {
+            out.push(c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    out
+}
+
+fn uid_length(text: &str) -> Option<usize> {
+    let candidate = text.get(..36)?;
+    let fits = candidate.bytes().enumerate().all(|(at, c)| match at {
+        8 | 13 | 18 | 23 => c == b'-',
+        _ => c.is_ascii_hexdigit() && !c.is_ascii_uppercase(),
+    });
+    fits.then_some(36)
+}
+
+/// Fixtures use times before 2026 only.
+fn time_length(text: &str) -> Option<usize> {
+    let candidate = text.get(..19)?;
+    let shape = candidate.bytes().enumerate().all(|(at, c)| match at {
+        4 | 7 => c == b'-',
+        10 => c == b'T',
+        13 | 16 => c == b':',
+        _ => c.is_ascii_digit(),
+    });
+    if !shape || candidate < "2026" {
+        return None;
+    }
+    let fraction = text[19..].bytes().take_while(|c| c.is_ascii_digit() || *c == b'.').count();
+    text[19 + fraction..].starts_with('Z').then_some(20 + fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_differs_from_run_to_run_is_masked_and_the_rest_is_not() {
+        let mut value = json!({
+            "metadata": {"name": "a-x2b4c", "generateName": "a-", "uid": "0e0d1c56-6a0c-4c39-8d4f-2f0b8b6f9d11", "resourceVersion": "12", "creationTimestamp": "2026-11-22T13:00:00Z"},
+            "spec": {"clusterIP": "10.0.3.4", "clusterIPs": ["10.0.3.4"], "at": "2024-01-02T03:04:05Z"},
+            "message": "too old resource version: 5 (263)",
+        });
+        mask(&mut value);
+        assert_eq!(
+            value,
+            json!({
+                "metadata": {"name": "a-<random>", "generateName": "a-", "uid": "<uid>", "resourceVersion": "<rv>", "creationTimestamp": "<time>"},
+                "spec": {"clusterIP": "<ip>", "clusterIPs": ["<ip>"], "at": "2024-01-02T03:04:05Z"},
+                "message": "too old resource version: <rv>",
+            })
+        );
+    }
+}
