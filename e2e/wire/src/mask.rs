@@ -72,6 +72,10 @@ fn table(value: &mut Value) {
     if value.get("kind").and_then(Value::as_str) != Some("Table") {
         return;
     }
+    // The words are ours.
+    for column in value["columnDefinitions"].as_array_mut().into_iter().flatten() {
+        column["description"] = Value::from("<words>");
+    }
     let name = |column: &Value| column.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
     let columns: Vec<String> = value["columnDefinitions"].as_array().into_iter().flatten().map(name).collect();
     for row in value["rows"].as_array_mut().into_iter().flatten() {
@@ -101,6 +105,9 @@ pub fn mask_text(text: &str) -> String {
         } else if let Some(tail) = rest.strip_prefix("esource version: ") {
             out.push_str("esource version: <rv>");
             rest = tail.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, ' ' | '(' | ')'));
+        } else if let Some(tail) = rest.strip_prefix("resourceVersion: \"") {
+            out.push_str("resourceVersion: \"<rv>");
+            rest = tail.trim_start_matches(|c: char| c.is_ascii_digit());
         } else if let Some(tail) = rest.strip_prefix("current: ") {
             out.push_str("current: <rv>");
             rest = tail.trim_start_matches(|c: char| c.is_ascii_digit());
