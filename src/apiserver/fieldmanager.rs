@@ -1,25 +1,35 @@
 //! Field ownership: who set which field, on every kind of write.
 
-use apimachinery::{Object, status::Status};
+use apimachinery::{
+    Object,
+    managed_fields::{ApplyRequest, UpdateRequest, keep_times_if_unchanged, track_update},
+    status::Status,
+};
 use jiff::Timestamp;
 
-use crate::{
-    patch::Target,
-    registry::{Resource, write::Write},
-    request::options::WriteOptions,
-};
+use crate::{errors, patch::Target, registry::write::Write, request::options::WriteOptions};
 
-/// Records in `object` that the writer owns what differs from `live`.
-pub(crate) fn track(_write: &Write<'_>, _live: Option<&Object>, _object: &mut Object) {}
+/// Records in `object`, which is in stored form, that the writer owns what differs from `live`.
+pub(crate) fn track(write: &Write<'_>, live: Option<&Object>, object: &mut Object) {
+    let request = UpdateRequest {
+        live,
+        manager: &write.options.field_manager,
+        subresource: write.subresource,
+        type_name: write.resource.stored.type_name,
+        now: write.now,
+    };
+    track_update(object, &request);
+    if let Some(live) = live {
+        keep_times_if_unchanged(object, live);
+    }
+}
 
 /// One server-side apply.
 pub(crate) struct Apply<'a> {
     /// The object as it is, in the served version.
     pub(crate) live: Option<&'a Object>,
-    /// What is applied.
+    /// What is applied, as it was sent.
     pub(crate) config: &'a Object,
-    /// The resource.
-    pub(crate) resource: &'a Resource,
     /// Type of the object.
     pub(crate) target: &'a Target,
     /// Subresource, empty if none.
@@ -33,16 +43,30 @@ pub(crate) struct Apply<'a> {
 /// The object with the configuration applied.
 ///
 /// # Errors
-/// 409 for fields of others, 422 for a configuration that does not fit its type.
+/// 400 for a configuration of another kind, 409 for fields of others, 500 for a configuration that does not fit its
+/// type.
 pub(crate) fn apply(apply: &Apply<'_>) -> Result<Object, Status> {
-    let _ = (
-        apply.resource,
-        apply.target,
-        apply.subresource,
-        apply.options,
-        apply.now,
-        apply.config,
-        apply.live,
-    );
-    Err(crate::request::body::unsupported_media_type(&["application/json"]))
+    let text = |key: &str| {
+        apply
+            .config
+            .get(key)
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+    };
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    if api_version != apply.target.api_version || kind != apply.target.kind {
+        let slash = if api_version.contains('/') { "" } else { "/" };
+        return Err(errors::bad_request(format!(
+            "invalid object type: {slash}{api_version}, Kind={kind}"
+        )));
+    }
+    Ok(apimachinery::managed_fields::apply(ApplyRequest {
+        live: apply.live,
+        config: apply.config,
+        manager: &apply.options.field_manager,
+        force: apply.options.force,
+        subresource: apply.subresource,
+        type_name: apply.target.type_name,
+        now: apply.now,
+    })?)
 }

@@ -147,49 +147,50 @@ impl<'a> Patch<'a> {
     }
 
     fn applied(&self, current: Option<&Object>, config: &Decoded) -> Result<Object, Status> {
-        let config = Decoded {
-            object: config.object.clone(),
-            duplicates: config.duplicates.clone(),
-            typed: false,
-        };
-        let given = |key: &str| config.object.get(key).and_then(Value::as_str).unwrap_or_default();
-        for (key, wanted) in [
-            ("apiVersion", self.target.api_version.as_str()),
-            ("kind", self.target.kind),
-        ] {
-            if given(key).is_empty() {
-                return Err(errors::bad_request(format!(
-                    "Object '{key}' is missing in '{}'",
-                    config.object
-                )));
-            }
-            if given(key) != wanted {
-                return Err(errors::bad_request(format!(
-                    "failed to create typed patch object: the {key} in the data ({}) does not match the expected {key} ({wanted})",
-                    given(key)
-                )));
-            }
-        }
-        let mut config = self.checked(config)?;
-        let name = metadata::text(&config, "name").to_owned();
+        let applied = fieldmanager::apply(&Apply {
+            live: current,
+            config: &config.object,
+            target: &self.target,
+            subresource: &self.context.info.subresource,
+            options: &self.options,
+            now: self.context.now,
+        })?;
+        self.judge_duplicates(&config.duplicates)?;
+        // Unknown fields were refused with the configuration: what is left is the canonical form.
+        let mut object = self.checked(Decoded {
+            object: applied,
+            duplicates: Vec::new(),
+            typed: true,
+        })?;
+        let name = metadata::text(&object, "name").to_owned();
         let wanted = self.context.info.name.as_str();
         if name.is_empty() {
-            metadata::of_mut(&mut config).insert("name".into(), wanted.into());
+            metadata::of_mut(&mut object).insert("name".into(), wanted.into());
         } else if name != wanted {
             return Err(errors::bad_request(format!(
                 "the name of the object ({name}) does not match the name on the URL ({wanted})"
             )));
         }
-        metadata::match_namespace(self.resource, &mut config, &self.context.info.namespace)?;
-        fieldmanager::apply(&Apply {
-            live: current,
-            config: &config,
-            resource: self.resource,
-            target: &self.target,
-            subresource: &self.context.info.subresource,
-            options: &self.options,
-            now: self.context.now,
-        })
+        metadata::match_namespace(self.resource, &mut object, &self.context.info.namespace)?;
+        Ok(object)
+    }
+
+    fn judge_duplicates(&self, duplicates: &[String]) -> Result<(), Status> {
+        let texts: Vec<String> = duplicates
+            .iter()
+            .map(|path| format!("key {path:?} already set in map"))
+            .collect();
+        match self.options.field_validation {
+            FieldValidation::Strict if !texts.is_empty() => Err(errors::bad_request(format!(
+                "error strict decoding YAML: {}",
+                texts.join(", ")
+            ))),
+            FieldValidation::Warn => {
+                texts.into_iter().for_each(|text| self.warnings.add(text));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn checked(&self, decoded: Decoded) -> Result<Object, Status> {

@@ -1,7 +1,9 @@
 //! Request bodies: size, content type, decoding.
 
 use apimachinery::{
-    Object, protobuf,
+    Object,
+    managed_fields::keep_reset,
+    protobuf,
     schema::{Schema, decode_json, decode_yaml},
     status::Status,
 };
@@ -139,9 +141,16 @@ pub fn check(
     }
     object["apiVersion"] = api_version.into();
     object["kind"] = kind.into();
+    let sent = object
+        .get("metadata")
+        .and_then(|metadata| metadata.get("managedFields"))
+        .cloned();
     let Some(report) = Schema::global().check(api_version, kind, &mut object) else {
         return Ok(object);
     };
+    if let Some(sent) = sent {
+        keep_reset(&serde_json::json!({"metadata": {"managedFields": sent}}), &mut object);
+    }
     if let Some(error) = &report.error {
         let version = api_version.rsplit('/').next().unwrap_or_default();
         return Err(errors::bad_request(format!(
