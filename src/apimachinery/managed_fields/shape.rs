@@ -123,9 +123,9 @@ fn shape_atom(shape: &'static Shape, value: Option<&Value>) -> Atom {
         Shape::String | Shape::Bytes => Atom::Scalar(ScalarKind::String),
         Shape::Bool => Atom::Scalar(ScalarKind::Bool),
         Shape::I32 | Shape::I64 | Shape::F64 => Atom::Scalar(ScalarKind::Number),
-        Shape::Quantity | Shape::IntOrString | Shape::Time | Shape::MicroTime | Shape::Duration => {
-            Atom::Scalar(ScalarKind::Any)
-        }
+        // OpenAPI gives it two types, of which server-side apply knows none.
+        Shape::IntOrString => deduced_atom(value, true),
+        Shape::Quantity | Shape::Time | Shape::MicroTime | Shape::Duration => Atom::Scalar(ScalarKind::Any),
         Shape::Any => deduced_atom(value, false),
         Shape::FieldsV1 => Atom::Map(MapAtom {
             fields: None,
@@ -222,7 +222,7 @@ impl ListAtom {
             _ => return Err(ItemError::NotAMap),
         };
         let default = |key: &str| match self.items.atom(None) {
-            Atom::Map(MapAtom { fields: Some(ty), .. }) => ty.field(key)?.default.as_ref(),
+            Atom::Map(MapAtom { fields: Some(ty), .. }) => ty.field(key).and_then(key_default),
             _ => None,
         };
         let mut found: Vec<_> = keys
@@ -230,7 +230,7 @@ impl ListAtom {
             .filter_map(|key| {
                 Some((
                     (*key).to_owned(),
-                    Scalar(item.get(*key).or_else(|| default(key))?.clone()),
+                    Scalar(item.get(*key).cloned().or_else(|| default(key))?),
                 ))
             })
             .collect();
@@ -241,6 +241,19 @@ impl ListAtom {
         found.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(PathElement::Key(found))
     }
+}
+
+/// What a key is where it is not set: its default, or the zero of a field that is always written.
+fn key_default(field: &Field) -> Option<Value> {
+    let zero = || match &field.shape {
+        Shape::String => Some("".into()),
+        Shape::I32 | Shape::I64 => Some(0.into()),
+        _ => None,
+    };
+    field
+        .default
+        .clone()
+        .or_else(|| if field.always { zero() } else { None })
 }
 
 /// Equality of values: numbers by value, maps in any order.

@@ -322,11 +322,20 @@ fn configurations_that_do_not_fit_are_refused_in_kubes_words() {
         status.message,
         format!("{prefix}.spec.template.spec.containers: duplicate entries for key [name=\"a\"]")
     );
-    let status = refused(containers(json!([{"image": "a"}])));
+    let status = refused(containers(json!([{"name": "a", "resources": {"limits": {"cpu": {}}}}])));
     assert_eq!(
         status.message,
         format!(
-            "{prefix}.spec.template.spec.containers: element 0: associative list with keys has an element that omits all key fields [\"name\"] (and doesn't have default values for any key fields)"
+            "{prefix}.spec.template.spec.containers[name=\"a\"].resources.limits.cpu: expected any scalar, got &{{map[]}}"
+        )
+    );
+    let status = refused(deployment(
+        json!({"template": {"spec": {"topologySpreadConstraints": [null]}}}),
+    ));
+    assert_eq!(
+        status.message,
+        format!(
+            "{prefix}.spec.template.spec.topologySpreadConstraints: element 0: associative list with keys may not have a null element"
         )
     );
     let mut world = World::new();
@@ -368,4 +377,22 @@ fn objects_without_a_schema_are_merged_as_they_look() {
     );
     world.force("b", custom(json!({"map": "text"})));
     assert_eq!(world.live()["spec"]["map"], "text");
+}
+
+#[test]
+fn a_missing_key_is_its_default() {
+    let mut world = World::new();
+    world.apply(
+        "a",
+        containers(json!([{"name": "c", "ports": [{"containerPort": 80}]}, {"image": "i"}])),
+    );
+    let prefix = ".spec.template.spec.containers";
+    let owned = world.owned_by("a");
+    for path in [
+        "[name=\"\"]",
+        "[name=\"\"].image",
+        "[name=\"c\"].ports[containerPort=80,protocol=\"TCP\"]",
+    ] {
+        assert!(owned.contains(&format!("{prefix}{path}")), "{path} {owned:?}");
+    }
 }
