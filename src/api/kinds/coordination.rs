@@ -1,12 +1,13 @@
 //! Lease in `coordination.k8s.io/v1`.
 
-use apimachinery::Object;
+use apimachinery::{Object, field::ErrorList};
 use serde_json::Value;
 
 use crate::{
     json::text,
     kind::{Column, KindDef, Strategy},
     printers,
+    validation::{At, non_negative, positive},
 };
 
 /// Lease in `coordination.k8s.io/v1`.
@@ -30,6 +31,22 @@ pub const DEF: KindDef = KindDef {
 struct Lease;
 
 impl Strategy for Lease {
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let spec = At::field(object, "spec");
+        positive(&spec.key("leaseDurationSeconds"), &mut errors);
+        non_negative(&spec.key("leaseTransitions"), &mut errors);
+        let strategy = spec.key("strategy");
+        if strategy.is_set() && strategy.text().is_empty() {
+            errors.push(strategy.required(""));
+        }
+        let holder = spec.key("preferredHolder");
+        if !holder.text().is_empty() && strategy.text().is_empty() {
+            errors.push(holder.forbidden("may only be specified if `strategy` is defined"));
+        }
+        errors
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         vec![
             printers::name(object),

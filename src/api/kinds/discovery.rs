@@ -1,6 +1,12 @@
 //! EndpointSlice in `discovery.k8s.io/v1`.
 
-use apimachinery::Object;
+use std::{collections::HashSet, net::IpAddr};
+
+use apimachinery::{
+    Object,
+    field::{self, ErrorList},
+    names,
+};
 use serde_json::Value;
 
 use crate::{
@@ -8,6 +14,7 @@ use crate::{
     kind::{Column, KindDef, Strategy},
     printers,
     strategy::{first_generation, grow_generation},
+    validation::{At, container::port_number, endpoint_ip, immutable, labels, one_of, text as check},
 };
 
 /// EndpointSlice in `discovery.k8s.io/v1`.
@@ -27,6 +34,11 @@ pub const DEF: KindDef = KindDef {
     strategy: &EndpointSlice,
     ..KindDef::NAMESPACED
 };
+
+const MAX_ENDPOINTS: usize = 1000;
+const MAX_ADDRESSES: usize = 100;
+const MAX_PORTS: usize = 20_000;
+const MAX_ZONES: usize = 8;
 
 struct EndpointSlice;
 
@@ -50,6 +62,21 @@ impl Strategy for EndpointSlice {
         };
         let changed = content(object) != content(old);
         grow_generation(object, old, changed);
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let kind = At::field(object, "addressType");
+        one_of(&kind, &["FQDN", "IPv4", "IPv6"], &mut errors);
+        ports(&At::field(object, "ports"), &mut errors);
+        endpoints(&At::field(object, "endpoints"), kind.text(), &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        let mut errors = self.validate(object);
+        immutable(&At::field(object, "addressType"), &old["addressType"], &mut errors);
+        errors
     }
 
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
@@ -79,4 +106,88 @@ fn port(port: &Value) -> String {
 
 fn list(all: &[String]) -> String {
     printers::or(&printers::first_and_more(all, 3), "<unset>").to_owned()
+}
+
+fn ports(at: &At<'_>, errors: &mut ErrorList) {
+    if at.len() > MAX_PORTS {
+        errors.push(field::too_many(at.path.as_str(), at.len(), MAX_PORTS));
+        return;
+    }
+    let mut seen = HashSet::new();
+    for port in at.items() {
+        let name = port.key("name");
+        if !name.text().is_empty() {
+            check(&name, names::dns1123_label, errors);
+        }
+        if !seen.insert(name.text()) {
+            errors.push(name.duplicate());
+        }
+        one_of(&port.key("protocol"), &["SCTP", "TCP", "UDP"], errors);
+        if port.key("port").is_set() {
+            port_number(&port.key("port"), errors);
+        }
+        if port.key("appProtocol").is_set() {
+            check(&port.key("appProtocol"), names::qualified_name, errors);
+        }
+    }
+}
+
+fn endpoints(at: &At<'_>, kind: &str, errors: &mut ErrorList) {
+    if at.len() > MAX_ENDPOINTS {
+        errors.push(field::too_many(at.path.as_str(), at.len(), MAX_ENDPOINTS));
+        return;
+    }
+    for endpoint in at.items() {
+        let addresses = endpoint.key("addresses");
+        if addresses.len() == 0 {
+            errors.push(addresses.required("must contain at least 1 address"));
+        } else if addresses.len() > MAX_ADDRESSES {
+            errors.push(field::too_many(addresses.path.as_str(), addresses.len(), MAX_ADDRESSES));
+        }
+        addresses
+            .items()
+            .for_each(|one| address(&addresses, &one, kind, errors));
+        if endpoint.key("nodeName").is_set() {
+            check(&endpoint.key("nodeName"), names::dns1123_subdomain, errors);
+        }
+        labels(&endpoint.key("deprecatedTopology"), errors);
+        if endpoint.key("hostname").is_set() {
+            check(&endpoint.key("hostname"), names::dns1123_label, errors);
+        }
+        zones(&endpoint.key("hints").key("forZones"), errors);
+    }
+}
+
+fn address(all: &At<'_>, at: &At<'_>, kind: &str, errors: &mut ErrorList) {
+    let parsed = names::parse_ip_sloppy(at.text());
+    match (kind, parsed) {
+        ("IPv4", Some(IpAddr::V6(_))) => errors.push(all.invalid_value(at.value, "must be an IPv4 address")),
+        ("IPv6", Some(IpAddr::V4(_))) => errors.push(all.invalid_value(at.value, "must be an IPv6 address")),
+        _ => {}
+    }
+    match kind {
+        "IPv4" | "IPv6" => endpoint_ip(at, errors),
+        "FQDN" => {
+            let host = at.text().strip_suffix('.').unwrap_or(at.text());
+            errors.extend(names::dns1123_subdomain(host).iter().map(|p| at.invalid(p)));
+            if !host.contains('.') {
+                errors.push(at.invalid("should be a domain with at least two segments separated by dots"));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn zones(at: &At<'_>, errors: &mut ErrorList) {
+    if at.len() > MAX_ZONES {
+        errors.push(field::too_many(at.path.as_str(), at.len(), MAX_ZONES));
+        return;
+    }
+    let mut seen = HashSet::new();
+    for name in at.items().map(|zone| zone.key("name")) {
+        if !seen.insert(name.text()) {
+            errors.push(name.duplicate());
+        }
+        check(&name, names::label_value, errors);
+    }
 }

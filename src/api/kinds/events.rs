@@ -4,9 +4,10 @@ use apimachinery::{Object, field::ErrorList};
 use serde_json::Value;
 
 use crate::{
-    json::rename,
+    json::{int, rename},
     kind::{Conversion, KindDef, Strategy},
     kinds::core::event,
+    validation::At,
 };
 
 /// Event in `events.k8s.io/v1`, converted.
@@ -25,7 +26,7 @@ pub const DEF: KindDef = KindDef {
         version: "v1",
         to_storage,
         from_storage,
-        validate: |_| ErrorList::new(),
+        validate: strict,
         deprecation: None,
     }),
     strategy: &Event,
@@ -55,6 +56,35 @@ fn from_storage(object: &mut Object) {
     for (new, core) in NAMES {
         rename(object, core, new);
     }
+}
+
+/// What this version demands beyond the core group's.
+fn strict(event: &Object) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let at = |name: &str| At::field(event, name);
+    if at("series").is_set() && int(&event["series"]["count"]) < 2 {
+        errors.push(At::new(&Value::Null, "series.count").invalid_value(&"".into(), "should be at least 2"));
+    }
+    if !at("eventTime").is_set() {
+        errors.push(at("eventTime").required(""));
+    }
+    let kind = at("type");
+    if !["Normal", "Warning"].contains(&kind.text()) {
+        errors.push(kind.invalid_value(&"".into(), &format!("has invalid value: {}", kind.text())));
+    }
+    for name in ["firstTimestamp", "lastTimestamp"] {
+        if at(name).is_set() {
+            errors.push(at(name).invalid_value(&"".into(), "needs to be unset"));
+        }
+    }
+    if int(at("count").value) != 0 {
+        errors.push(at("count").invalid_value(&"".into(), "needs to be unset"));
+    }
+    let source = at("source");
+    if !source.key("component").text().is_empty() || !source.key("host").text().is_empty() {
+        errors.push(source.invalid_value(&"".into(), "needs to be unset"));
+    }
+    errors
 }
 
 struct Event;

@@ -1,6 +1,9 @@
 //! PriorityClass in `scheduling.k8s.io/v1`.
 
-use apimachinery::Object;
+use apimachinery::{
+    Object,
+    field::{self, ErrorList},
+};
 use serde_json::Value;
 
 use crate::{
@@ -8,6 +11,7 @@ use crate::{
     kind::{Column, KindDef, MEMBER, Strategy},
     printers,
     strategy::first_generation,
+    validation::{At, immutable, one_of},
 };
 
 /// PriorityClass in `scheduling.k8s.io/v1`.
@@ -30,6 +34,9 @@ pub const DEF: KindDef = KindDef {
     ..KindDef::CLUSTER_SCOPED
 };
 
+/// Greatest priority users may give.
+const MAX_USER_PRIORITY: i64 = 1_000_000_000;
+
 struct PriorityClass;
 
 impl Strategy for PriorityClass {
@@ -39,6 +46,43 @@ impl Strategy for PriorityClass {
 
     fn prepare_for_create(&self, object: &mut Object) {
         first_generation(object);
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let name = text(&object["metadata"]["name"]);
+        let value = At::field(object, "value");
+        if name.starts_with("system-") {
+            if !["system-cluster-critical", "system-node-critical"].contains(&name) {
+                let detail = format!(
+                    "priority class names with 'system-' prefix are reserved for system use only. \
+                     error: {name} is not a known system priority class"
+                );
+                errors.push(field::forbidden("metadata.name", &detail));
+            }
+        } else if value.int() > MAX_USER_PRIORITY {
+            let detail = format!("maximum allowed value of a user defined priority is {MAX_USER_PRIORITY}");
+            errors.push(value.forbidden(&detail));
+        }
+        one_of(
+            &At::field(object, "preemptionPolicy"),
+            &["PreemptLowerPriority", "Never"],
+            &mut errors,
+        );
+        errors
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        if int(&object["value"]) != int(&old["value"]) {
+            errors.push(field::forbidden("value", "may not be changed in an update."));
+        }
+        immutable(
+            &At::field(object, "preemptionPolicy"),
+            &old["preemptionPolicy"],
+            &mut errors,
+        );
+        errors
     }
 
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {

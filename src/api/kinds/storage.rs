@@ -1,12 +1,13 @@
 //! StorageClass in `storage.k8s.io/v1`.
 
-use apimachinery::Object;
+use apimachinery::{Object, field::ErrorList, names};
 use serde_json::Value;
 
 use crate::{
     json::{default_to, flag, text},
     kind::{Column, KindDef, MEMBER, Strategy},
     printers,
+    validation::{At, immutable, one_of_if_set},
 };
 
 /// StorageClass in `storage.k8s.io/v1`.
@@ -41,6 +42,34 @@ impl Strategy for StorageClass {
     fn default(&self, object: &mut Object) {
         default_to(object, "reclaimPolicy", "Delete");
         default_to(object, "volumeBindingMode", "Immediate");
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let provisioner = At::field(object, "provisioner");
+        if provisioner.text().is_empty() {
+            errors.push(provisioner.required(""));
+        } else {
+            let name = provisioner.text().to_lowercase();
+            let problems = names::qualified_name(&name);
+            errors.extend(
+                problems
+                    .iter()
+                    .map(|p| provisioner.invalid_value(&name.as_str().into(), p)),
+            );
+        }
+        one_of_if_set(&At::field(object, "reclaimPolicy"), &["Delete", "Retain"], &mut errors);
+        let mode = At::field(object, "volumeBindingMode");
+        one_of_if_set(&mode, &["Immediate", "WaitForFirstConsumer"], &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        for name in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+            immutable(&At::field(object, name), &old[name], &mut errors);
+        }
+        errors
     }
 
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {

@@ -146,3 +146,28 @@ pub(crate) fn endpoint_ip(at: &At<'_>, errors: &mut ErrorList) {
         errors.push(at.invalid("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"));
     }
 }
+
+/// A name such as `example.com/name`.
+pub(crate) fn domain_prefixed_path(at: &At<'_>, errors: &mut ErrorList) {
+    if at.text().is_empty() {
+        errors.push(at.required(""));
+        return;
+    }
+    let Some((domain, path)) = at
+        .text()
+        .split_once('/')
+        .filter(|(d, p)| !d.is_empty() && !p.is_empty())
+    else {
+        errors.push(at.invalid("must be a domain-prefixed path (such as \"acme.io/foo\")"));
+        return;
+    };
+    errors.extend(
+        names::dns1123_subdomain(domain)
+            .iter()
+            .map(|p| at.invalid_value(&domain.into(), p)),
+    );
+    let good = |c: char| c.is_ascii_alphanumeric() || "/%!$&'()*+,;=:.-_~@".contains(c);
+    if !path.chars().all(good) {
+        errors.push(at.invalid_value(&path.into(), "Invalid path"));
+    }
+}

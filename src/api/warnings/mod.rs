@@ -30,6 +30,18 @@ pub(crate) fn name_in_pods(object: &Object) -> Option<String> {
     })
 }
 
+/// A name that is no good host name, of a pod itself.
+pub(crate) fn name_of_pod(object: &Object) -> Option<String> {
+    let problems = names::dns1123_label(text(&object["metadata"]["name"]));
+    (!problems.is_empty()).then(|| {
+        format!(
+            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; \
+             a DNS label is recommended: [{}]",
+            problems.join(" ")
+        )
+    })
+}
+
 /// Warnings about a pod spec.
 pub(crate) fn pod(spec: &At<'_>, metadata: &At<'_>) -> Vec<String> {
     let mut warnings = Vec::new();

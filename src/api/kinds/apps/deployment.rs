@@ -93,10 +93,15 @@ impl Strategy for Deployment {
     }
 
     fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
-        warnings::pod_template(
-            &At::field(object, "spec").key("template"),
-            old.map(|o| &o["spec"]["template"]),
-        )
+        let name = if old.is_none() {
+            warnings::name_in_pods(object)
+        } else {
+            None
+        };
+        let template = At::field(object, "spec").key("template");
+        name.into_iter()
+            .chain(warnings::pod_template(&template, old.map(|o| &o["spec"]["template"])))
+            .collect()
     }
 
     fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {

@@ -1,12 +1,13 @@
 //! Event. `events.k8s.io/v1` serves the same objects, see [`crate::kinds::events`].
 
-use apimachinery::Object;
+use apimachinery::{Object, field::ErrorList, names};
 use serde_json::Value;
 
 use crate::{
     json::{absent, int, text},
     kind::{Column, KindDef, Strategy},
     printers,
+    validation::At,
 };
 
 /// Event in `v1`.
@@ -53,6 +54,10 @@ pub(crate) const COLUMNS: &[Column] = &[
 struct Event;
 
 impl Strategy for Event {
+    fn validate(&self, object: &Object) -> ErrorList {
+        validate(object, "reportingComponent")
+    }
+
     fn selectable_values(&self, object: &Object) -> Vec<String> {
         let involved = &object["involvedObject"];
         let mut source = text(&object["source"]["component"]);
@@ -124,4 +129,47 @@ fn source(event: &Object) -> String {
     } else {
         format!("{component}, {host}")
     }
+}
+
+/// Errors of an event; the field of the reporter has another name in `events.k8s.io`.
+pub(crate) fn validate(event: &Object, reporter: &str) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let namespace = text(&event["metadata"]["namespace"]);
+    let involved = At::field(event, "involvedObject").key("namespace");
+    let mismatch = || involved.invalid_value(&involved.text().into(), "does not match event.namespace");
+    if absent(&event["eventTime"]) {
+        let matches = match involved.text() {
+            "" => namespace.is_empty() || namespace == "default",
+            other => other == namespace,
+        };
+        if !matches {
+            errors.push(mismatch());
+        }
+        return errors;
+    }
+    if involved.text().is_empty() && !["default", "kube-system"].contains(&namespace) {
+        errors.push(mismatch());
+    }
+    let controller = At::new(&event["reportingComponent"], reporter);
+    if controller.text().is_empty() {
+        errors.push(controller.required(""));
+    }
+    let shown = controller.text().into();
+    let problems = names::qualified_name(controller.text());
+    errors.extend(problems.iter().map(|problem| controller.invalid_value(&shown, problem)));
+    for (name, max, needed) in [
+        ("reportingInstance", 128, true),
+        ("action", 128, true),
+        ("reason", 128, true),
+        ("message", 1024, false),
+    ] {
+        let at = At::field(event, name);
+        if needed && at.text().is_empty() {
+            errors.push(at.required(""));
+        }
+        if at.text().len() > max {
+            errors.push(at.invalid_value(&"".into(), &format!("can have at most {max} characters")));
+        }
+    }
+    errors
 }

@@ -1,13 +1,20 @@
 //! Node.
 
-use apimachinery::Object;
-use serde_json::Value;
+use std::collections::HashSet;
+
+use apimachinery::{
+    Object,
+    field::{self, ErrorList},
+    names,
+};
+use serde_json::{Value, json};
 
 use crate::{
-    json::{absent, default_to, entries, flag, items, map_mut, text},
+    json::{absent, default_to, empty, entries, flag, items, map_mut, text},
     kind::{Column, KindDef, MEMBER, Strategy, Subresource},
     printers,
     strategy::keep_status,
+    validation::{At, resources, scheduling, text as check},
 };
 
 /// Node in `v1`.
@@ -49,6 +56,43 @@ impl Strategy for Node {
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         keep_status(object, old);
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let spec = At::field(object, "spec");
+        let taints = At::new(spec.key("taints").value, "metadata.taints");
+        scheduling::taints(&taints, &mut errors);
+        capacity(object, &mut errors);
+        spec.key("podCIDRs")
+            .items()
+            .for_each(|cidr| check(&cidr, names::cidr, &mut errors));
+        errors
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        capacity(object, &mut errors);
+        let mut seen = HashSet::new();
+        for address in At::field(object, "status").key("addresses").items() {
+            if !seen.insert((address.key("type").text(), address.key("address").text())) {
+                let shown = json!({"Type": address.key("type").text(), "Address": address.key("address").text()});
+                errors.push(field::duplicate(address.path.as_str(), &shown));
+            }
+        }
+        let (spec, before) = (At::field(object, "spec"), &old["spec"]);
+        for (name, shown) in [("podCIDRs", "podCIDR"), ("providerID", "providerID")] {
+            if !empty(&before[name]) && spec.key(name).value != &before[name] {
+                let detail = format!("node updates may not change {shown} except from \"\" to valid");
+                errors.push(spec.key(name).forbidden(&detail));
+            }
+        }
+        scheduling::taints(&spec.key("taints"), &mut errors);
+        errors
+    }
+
+    fn validate_status_update(&self, object: &Object, old: &Object) -> ErrorList {
+        self.validate_update(object, old)
     }
 
     fn selectable_values(&self, object: &Object) -> Vec<String> {
@@ -112,4 +156,11 @@ fn roles(node: &Object) -> String {
 fn address<'a>(node: &'a Object, kind: &str) -> &'a str {
     let found = items(&node["status"]["addresses"]).iter().find(|a| a["type"] == kind);
     found.map_or("<none>", |a| text(&a["address"]))
+}
+
+fn capacity(node: &Object, errors: &mut ErrorList) {
+    let capacity = At::field(node, "status").key("capacity");
+    for (name, amount) in capacity.entries() {
+        resources::amount(&amount, name, errors);
+    }
 }

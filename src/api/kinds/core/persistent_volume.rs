@@ -1,14 +1,15 @@
 //! PersistentVolume.
 
-use apimachinery::Object;
+use apimachinery::{Object, field::ErrorList};
 use serde_json::{Value, json};
 
 use crate::{
-    defaults::volume,
+    defaults,
     json::{absent, default_to, default_zero, items, map_mut, put, text},
     kind::{Column, KindDef, MEMBER, Strategy, Subresource},
     printers,
     strategy::keep_status,
+    validation::{At, one_of_if_set, resources, volume, volume_claim},
 };
 
 /// PersistentVolume in `v1`.
@@ -37,6 +38,32 @@ pub const DEF: KindDef = KindDef {
     ..KindDef::CLUSTER_SCOPED
 };
 
+/// Kinds of volumes there are.
+const SOURCES: &[&str] = &[
+    "awsElasticBlockStore",
+    "azureDisk",
+    "azureFile",
+    "cephfs",
+    "cinder",
+    "csi",
+    "fc",
+    "flexVolume",
+    "flocker",
+    "gcePersistentDisk",
+    "glusterfs",
+    "hostPath",
+    "iscsi",
+    "local",
+    "nfs",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "quobyte",
+    "rbd",
+    "scaleIO",
+    "storageos",
+    "vsphereVolume",
+];
+
 struct PersistentVolume;
 
 impl Strategy for PersistentVolume {
@@ -51,7 +78,7 @@ impl Strategy for PersistentVolume {
             .flatten()
             .filter(|(_, v)| v.is_object())
         {
-            volume::storage(kind, source);
+            defaults::volume::storage(kind, source);
         }
     }
 
@@ -61,6 +88,41 @@ impl Strategy for PersistentVolume {
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         keep_status(object, old);
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let spec = At::field(object, "spec");
+        let modes = spec.key("accessModes");
+        if modes.len() == 0 {
+            errors.push(modes.required(""));
+        }
+        volume_claim::access_modes(&modes, &mut errors);
+        let capacity = spec.key("capacity");
+        if capacity.len() == 0 {
+            errors.push(capacity.required(""));
+        }
+        if capacity.len() > 0 && (capacity.len() > 1 || !capacity.entry("storage").is_set()) {
+            errors.push(capacity.not_supported(&["storage"]));
+        }
+        for (name, amount) in capacity.entries() {
+            resources::amount(&amount, name, &mut errors);
+        }
+        let policy = spec.key("persistentVolumeReclaimPolicy");
+        if !["Delete", "Recycle", "Retain"].contains(&policy.text()) {
+            errors.push(policy.not_supported(&["Delete", "Recycle", "Retain"]));
+        }
+        one_of_if_set(&spec.key("volumeMode"), &["Block", "Filesystem"], &mut errors);
+        let sources = SOURCES.iter().filter(|source| spec.key(source).is_set()).count();
+        match sources {
+            0 => errors.push(spec.required("must specify a volume type")),
+            1 => {}
+            _ => errors.push(spec.forbidden("may not specify more than 1 volume type")),
+        }
+        if spec.key("hostPath").is_set() {
+            volume::host_path(&spec.key("hostPath"), &mut errors);
+        }
+        errors
     }
 
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {

@@ -1,6 +1,9 @@
 //! PersistentVolumeClaim.
 
-use apimachinery::Object;
+use apimachinery::{
+    Object,
+    field::{self, ErrorList},
+};
 use serde_json::{Value, json};
 
 use super::persistent_volume::{access_modes, class, phase, unset_or};
@@ -9,6 +12,7 @@ use crate::{
     kind::{Column, KindDef, MEMBER, Strategy, Subresource},
     printers,
     strategy::keep_status,
+    validation::{At, immutable, resources, volume_claim},
 };
 
 /// PersistentVolumeClaim in `v1`.
@@ -49,6 +53,54 @@ impl Strategy for PersistentVolumeClaim {
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         keep_status(object, old);
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        volume_claim::spec(&At::field(object, "spec"), &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        let mut errors = self.validate(object);
+        let spec = At::field(object, "spec");
+        let mut fixed = spec.value.clone();
+        if text(&old["spec"]["volumeName"]).is_empty() {
+            put(&mut fixed, "volumeName", old["spec"]["volumeName"].clone());
+        }
+        if text(&old["spec"]["storageClassName"]).is_empty() {
+            put(&mut fixed, "storageClassName", old["spec"]["storageClassName"].clone());
+        }
+        if object["status"]["phase"] == "Bound" {
+            put(
+                &mut fixed,
+                "volumeAttributesClassName",
+                old["spec"]["volumeAttributesClassName"].clone(),
+            );
+            let requests = map_mut(map_mut(&mut fixed, "resources"), "requests");
+            put(
+                requests,
+                "storage",
+                old["spec"]["resources"]["requests"]["storage"].clone(),
+            );
+        }
+        if fixed != old["spec"] {
+            let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName \
+                          for bound claims\n";
+            errors.push(spec.forbidden(detail));
+        }
+        let size = |object: &Object| resources::quantity(&object["spec"]["resources"]["requests"]["storage"]);
+        let bound = resources::quantity(&old["status"]["capacity"]["storage"]);
+        if size(object) < size(old) && size(object) <= bound {
+            let path = "spec.resources.requests.storage";
+            errors.push(field::forbidden(path, "field can not be less than status.capacity"));
+        }
+        immutable(
+            &At::new(spec.key("volumeMode").value, "volumeMode"),
+            &old["spec"]["volumeMode"],
+            &mut errors,
+        );
+        errors
     }
 
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {

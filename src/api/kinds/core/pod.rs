@@ -1,16 +1,20 @@
 //! Pod.
 
+mod admission;
 mod quality;
+mod validate;
 
-use apimachinery::Object;
+use apimachinery::{Object, field::ErrorList};
 use serde_json::{Value, json};
 
 use crate::{
     defaults::pod_spec,
-    json::{absent, flag, int, items, map_mut, put, text},
+    json::{absent, default_zero, flag, int, items, map_mut, put, text},
     kind::{Column, KindDef, MEMBER, Strategy, Subresource},
     printers,
-    strategy::{first_generation, update_with_generation},
+    strategy::{first_generation, keep_all_but_status, update_with_generation},
+    validation::At,
+    warnings,
 };
 
 /// Pod in `v1`.
@@ -69,15 +73,65 @@ impl Strategy for Pod {
 
     fn prepare_for_create(&self, object: &mut Object) {
         first_generation(object);
-        put(
-            object,
-            "status",
-            json!({"phase": "Pending", "qosClass": quality::of_service(&object["spec"])}),
-        );
+        admission::complete(map_mut(object, "spec"));
+        let gated = !items(&object["spec"]["schedulingGates"]).is_empty();
+        let mut status = json!({"phase": "Pending", "qosClass": quality::of_service(&object["spec"])});
+        if gated {
+            let message = "Scheduling is blocked due to non-empty scheduling gates";
+            let condition =
+                json!({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": message});
+            put(&mut status, "conditions", json!([condition]));
+        }
+        put(object, "status", status);
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        validate::pod(object)
+    }
+
+    fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
+        if old.is_some_and(|old| old["spec"] == object["spec"]) {
+            return Vec::new();
+        }
+        let name = if old.is_none() {
+            warnings::name_of_pod(object)
+        } else {
+            None
+        };
+        let pod = warnings::pod(&At::field(object, "spec"), &At::field(object, "metadata"));
+        name.into_iter().chain(pod).collect()
     }
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         update_with_generation(object, old);
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        validate::change(object, old)
+    }
+
+    fn prepare_for_status_update(&self, object: &mut Object, old: &Object) {
+        keep_all_but_status(object, old);
+        put(
+            map_mut(object, "metadata"),
+            "ownerReferences",
+            old["metadata"]["ownerReferences"].clone(),
+        );
+        let status = map_mut(object, "status");
+        default_zero(status, "qosClass", old["status"]["qosClass"].clone());
+        for (one, all) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {
+            let first = status[all][0]["ip"].clone();
+            let ip = status[one].clone();
+            if absent(&first) && !text(&ip).is_empty() {
+                put(status, all, json!([{"ip": ip}]));
+            } else if text(&ip).is_empty() {
+                put(status, one, first);
+            }
+        }
+    }
+
+    fn validate_status_update(&self, object: &Object, old: &Object) -> ErrorList {
+        validate::status(object, old)
     }
 
     fn selectable_values(&self, object: &Object) -> Vec<String> {

@@ -1,14 +1,17 @@
 //! ReplicationController, the forerunner of ReplicaSet.
 
-use apimachinery::Object;
+use apimachinery::{Object, field::ErrorList};
 use serde_json::Value;
 
 use crate::{
     defaults::pod_spec::pod_template,
     json::{absent, default_to, empty, int, map_mut, put},
     kind::{KindDef, MEMBER, Strategy, Subresource},
+    kinds::apps::replica_set::{COUNTERS, PARTS},
     printers,
     strategy::{create_with_generation, update_with_generation},
+    validation::{At, non_negative, template},
+    warnings,
 };
 
 /// ReplicationController in `v1`.
@@ -53,6 +56,47 @@ impl Strategy for ReplicationController {
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         update_with_generation(object, old);
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let spec = At::field(object, "spec");
+        non_negative(&spec.key("minReadySeconds"), &mut errors);
+        let selector = spec.key("selector");
+        if selector.len() == 0 {
+            errors.push(selector.required(""));
+        }
+        non_negative(&spec.key("replicas"), &mut errors);
+        let template = spec.key("template");
+        if !template.is_set() {
+            errors.push(template.required(""));
+            return errors;
+        }
+        let labels = template.key("metadata").key("labels");
+        if selector.entries().any(|(key, value)| labels.value[key] != *value.value) {
+            errors.push(labels.invalid("`selector` does not match template `labels`"));
+        }
+        template::pod_template(&template, &mut errors);
+        template::always_restarts(&spec, "ReplicationController", &mut errors);
+        errors
+    }
+
+    fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
+        let name = if old.is_none() {
+            warnings::name_in_pods(object)
+        } else {
+            None
+        };
+        let template = At::field(object, "spec").key("template");
+        name.into_iter()
+            .chain(warnings::pod_template(&template, old.map(|o| &o["spec"]["template"])))
+            .collect()
+    }
+
+    fn validate_status_update(&self, object: &Object, _old: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        template::counters(&At::field(object, "status"), COUNTERS, PARTS, &mut errors);
+        errors
     }
 
     fn selectable_values(&self, object: &Object) -> Vec<String> {

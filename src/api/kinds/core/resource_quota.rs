@@ -1,6 +1,6 @@
 //! ResourceQuota: stored, not enforced.
 
-use apimachinery::Object;
+use apimachinery::{Object, field::ErrorList};
 use serde_json::Value;
 
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     kind::{Column, KindDef, MEMBER, Strategy, Subresource},
     printers,
     strategy::{drop_status, keep_status},
+    validation::{At, immutable, resources},
 };
 
 /// ResourceQuota in `v1`.
@@ -38,6 +39,36 @@ impl Strategy for ResourceQuota {
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         keep_status(object, old);
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let spec = At::field(object, "spec");
+        resources::list(&spec.key("hard"), &mut errors);
+        const SCOPES: &[&str] = &[
+            "BestEffort",
+            "CrossNamespacePodAffinity",
+            "NotBestEffort",
+            "NotTerminating",
+            "PriorityClass",
+            "Terminating",
+            "VolumeAttributesClass",
+        ];
+        let scopes = spec.key("scopes");
+        if scopes.items().any(|scope| !SCOPES.contains(&scope.text())) {
+            errors.push(scopes.invalid("unsupported scope"));
+        }
+        errors
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        let mut errors = self.validate(object);
+        immutable(
+            &At::field(object, "spec").key("scopes"),
+            &old["spec"]["scopes"],
+            &mut errors,
+        );
+        errors
     }
 
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {

@@ -1,6 +1,8 @@
 //! `federation/v1beta1`: Cluster.
 
-use apimachinery::Object;
+mod validate;
+
+use apimachinery::{Object, field::ErrorList, names};
 use serde_json::Value;
 
 use crate::{
@@ -8,6 +10,7 @@ use crate::{
     kind::{Column, KindDef, Profile, Strategy, Subresource},
     printers,
     strategy::{drop_status, keep_status},
+    validation::At,
 };
 
 /// Cluster in `federation/v1beta1`.
@@ -46,7 +49,15 @@ impl Strategy for Cluster {
     }
 
     fn validate_name(&self, name: &str) -> Vec<String> {
-        apimachinery::names::dns1035_label(name)
+        names::dns1035_label(name)
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        validate::spec(&At::field(object, "spec"))
+    }
+
+    fn validate_status_update(&self, object: &Object, _old: &Object) -> ErrorList {
+        validate::status(&At::field(object, "status"))
     }
 
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {

@@ -37,6 +37,8 @@ pub const DEF: KindDef = KindDef {
 /// How a class was chosen before there was a field for it.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
+pub(crate) use validate::reference;
+
 struct Ingress;
 
 impl Strategy for Ingress {

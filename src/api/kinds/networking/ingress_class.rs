@@ -1,13 +1,15 @@
 //! IngressClass.
 
-use apimachinery::Object;
+use apimachinery::{Object, field::ErrorList, names};
 use serde_json::Value;
 
+use super::ingress::reference;
 use crate::{
     json::{default_to, map_mut, text},
     kind::{Column, KindDef, Strategy},
     printers,
     strategy::{create_with_generation, update_with_generation},
+    validation::{At, domain_prefixed_path, immutable, text as check},
 };
 
 const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
@@ -29,6 +31,9 @@ pub const DEF: KindDef = KindDef {
     ..KindDef::CLUSTER_SCOPED
 };
 
+/// Longest name of a controller.
+const MAX_CONTROLLER: usize = 250;
+
 struct IngressClass;
 
 impl Strategy for IngressClass {
@@ -45,6 +50,30 @@ impl Strategy for IngressClass {
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         update_with_generation(object, old);
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let spec = At::field(object, "spec");
+        let controller = spec.key("controller");
+        if controller.text().len() > MAX_CONTROLLER {
+            errors.push(controller.too_long(MAX_CONTROLLER));
+        }
+        domain_prefixed_path(&controller, &mut errors);
+        let parameters = spec.key("parameters");
+        if parameters.is_set() {
+            reference(&parameters, &mut errors);
+            scope(&parameters, &mut errors);
+        }
+        errors
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let controller = At::field(object, "spec").key("controller");
+        immutable(&controller, &old["spec"]["controller"], &mut errors);
+        errors.extend(self.validate(object));
+        errors
     }
 
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
@@ -66,5 +95,21 @@ impl Strategy for IngressClass {
             parameters.into(),
             printers::age(object, now),
         ]
+    }
+}
+
+fn scope(parameters: &At<'_>, errors: &mut ErrorList) {
+    let (scope, namespace) = (parameters.key("scope"), parameters.key("namespace"));
+    match scope.text() {
+        "Namespace" if !namespace.is_set() => {
+            errors.push(namespace.required("`parameters.scope` is set to 'Namespace'"));
+        }
+        "Namespace" => check(&namespace, names::dns1123_label, errors),
+        "Cluster" if namespace.is_set() => {
+            errors.push(namespace.forbidden("`parameters.scope` is set to 'Cluster'"));
+        }
+        "Cluster" => {}
+        "" => errors.push(scope.required("")),
+        _ => errors.push(scope.not_supported(&["Cluster", "Namespace"])),
     }
 }

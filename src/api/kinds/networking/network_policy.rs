@@ -1,6 +1,6 @@
 //! NetworkPolicy: stored, not enforced.
 
-use apimachinery::Object;
+use apimachinery::{Object, field::ErrorList, names};
 use serde_json::{Value, json};
 
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     kind::{Column, KindDef, MEMBER, Strategy},
     printers,
     strategy::{create_with_generation, update_with_generation},
+    validation::{At, label_selector, one_of_if_set, port_number_or_name, text},
 };
 
 /// NetworkPolicy in `networking.k8s.io/v1`.
@@ -57,8 +58,65 @@ impl Strategy for NetworkPolicy {
         update_with_generation(object, old);
     }
 
+    fn validate(&self, object: &Object) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let spec = At::field(object, "spec");
+        label_selector(&spec.key("podSelector"), &mut errors);
+        for (rules, peers) in [("ingress", "from"), ("egress", "to")] {
+            for rule in spec.key(rules).items() {
+                rule.key("ports").items().for_each(|one| port(&one, &mut errors));
+                rule.key(peers).items().for_each(|one| peer(&one, &mut errors));
+            }
+        }
+        let types = spec.key("policyTypes");
+        if types.len() > 2 {
+            errors.push(types.invalid("may not specify more than two policyTypes"));
+        }
+        for kind in types
+            .items()
+            .filter(|kind| !["Ingress", "Egress"].contains(&kind.text()))
+        {
+            errors.push(kind.not_supported(&["Egress", "Ingress"]));
+        }
+        errors
+    }
+
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let selector = printers::format_label_selector(&object["spec"]["podSelector"]);
         vec![printers::name(object), selector.into(), printers::age(object, now)]
+    }
+}
+
+fn port(at: &At<'_>, errors: &mut ErrorList) {
+    one_of_if_set(&at.key("protocol"), &["SCTP", "TCP", "UDP"], errors);
+    let (port, end) = (at.key("port"), at.key("endPort"));
+    if port.is_set() {
+        port_number_or_name(&port, errors);
+    }
+    if end.is_set() {
+        match port.value {
+            Value::Null => errors.push(end.invalid("may not be specified when `port` is not specified")),
+            Value::String(_) => errors.push(end.invalid("may not be specified when `port` is non-numeric")),
+            _ if end.int() < port.int() => errors.push(end.invalid("must be greater than or equal to `port`")),
+            _ => {}
+        }
+    }
+}
+
+fn peer(at: &At<'_>, errors: &mut ErrorList) {
+    let [pods, namespaces, block] = ["podSelector", "namespaceSelector", "ipBlock"].map(|name| at.key(name));
+    label_selector(&pods, errors);
+    label_selector(&namespaces, errors);
+    if block.is_set() {
+        text(&block.key("cidr"), names::cidr, errors);
+        block
+            .key("except")
+            .items()
+            .for_each(|except| text(&except, names::cidr, errors));
+        if pods.is_set() || namespaces.is_set() {
+            errors.push(at.forbidden("may not specify both ipBlock and another peer"));
+        }
+    } else if !pods.is_set() && !namespaces.is_set() {
+        errors.push(at.required("must specify a peer"));
     }
 }

@@ -1,6 +1,8 @@
 //! `rbac.authorization.k8s.io/v1`: roles and their bindings.
 
-use apimachinery::Object;
+mod validate;
+
+use apimachinery::{Object, field::ErrorList, names};
 use serde_json::Value;
 
 use crate::{
@@ -20,7 +22,7 @@ pub const CLUSTER_ROLE: KindDef = KindDef {
     type_name: "io.k8s.api.rbac.v1.ClusterRole",
     create_on_update: true,
     columns: CREATED_AT,
-    strategy: &Role,
+    strategy: &Role { namespaced: false },
     ..KindDef::CLUSTER_SCOPED
 };
 
@@ -33,7 +35,7 @@ pub const ROLE: KindDef = KindDef {
     type_name: "io.k8s.api.rbac.v1.Role",
     create_on_update: true,
     columns: CREATED_AT,
-    strategy: &Role,
+    strategy: &Role { namespaced: true },
     ..KindDef::NAMESPACED
 };
 
@@ -46,7 +48,7 @@ pub const CLUSTER_ROLE_BINDING: KindDef = KindDef {
     type_name: "io.k8s.api.rbac.v1.ClusterRoleBinding",
     create_on_update: true,
     columns: BINDING_COLUMNS,
-    strategy: &Binding,
+    strategy: &Binding { namespaced: false },
     ..KindDef::CLUSTER_SCOPED
 };
 
@@ -59,7 +61,7 @@ pub const ROLE_BINDING: KindDef = KindDef {
     type_name: "io.k8s.api.rbac.v1.RoleBinding",
     create_on_update: true,
     columns: BINDING_COLUMNS,
-    strategy: &Binding,
+    strategy: &Binding { namespaced: true },
     ..KindDef::NAMESPACED
 };
 
@@ -72,11 +74,17 @@ const BINDING_COLUMNS: &[Column] = &[
     Column::text("ServiceAccounts", "ServiceAccounts it is given to.").wide(),
 ];
 
-struct Role;
+struct Role {
+    namespaced: bool,
+}
 
 impl Strategy for Role {
     fn validate_name(&self, name: &str) -> Vec<String> {
-        apimachinery::names::path_segment_name(name)
+        names::path_segment_name(name)
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        validate::role(object, self.namespaced)
     }
 
     fn row(&self, object: &Object, _now: jiff::Timestamp) -> Vec<Value> {
@@ -84,7 +92,9 @@ impl Strategy for Role {
     }
 }
 
-struct Binding;
+struct Binding {
+    namespaced: bool,
+}
 
 impl Strategy for Binding {
     fn default(&self, object: &mut Object) {
@@ -97,7 +107,19 @@ impl Strategy for Binding {
     }
 
     fn validate_name(&self, name: &str) -> Vec<String> {
-        apimachinery::names::path_segment_name(name)
+        names::path_segment_name(name)
+    }
+
+    fn validate(&self, object: &Object) -> ErrorList {
+        validate::binding(object, self.namespaced)
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        let mut errors = self.validate(object);
+        if object["roleRef"] != old["roleRef"] {
+            errors.push(validate::changed_role(object));
+        }
+        errors
     }
 
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {

@@ -1,0 +1,57 @@
+//! What kube-apiserver's standard admission adds to every new pod: tolerations of nodes that are gone for a moment, and
+//! a priority.
+
+use serde_json::{Value, json};
+
+use crate::json::{default_to, items, put, text};
+
+/// Seconds a pod stays on a node that is not ready or cannot be reached.
+const TOLERATED_SECONDS: i64 = 300;
+
+pub(super) fn complete(spec: &mut Value) {
+    let mut tolerations = items(&spec["tolerations"]).to_vec();
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let tolerated = tolerations.iter().any(|t| {
+            let keys = [key, ""].contains(&text(&t["key"]));
+            keys && ["NoExecute", ""].contains(&text(&t["effect"]))
+        });
+        if !tolerated {
+            tolerations.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute",
+                "tolerationSeconds": TOLERATED_SECONDS}));
+        }
+    }
+    put(spec, "tolerations", tolerations.into());
+    let priority = match text(&spec["priorityClassName"]) {
+        "" => 0,
+        "system-cluster-critical" => 2_000_000_000,
+        "system-node-critical" => 2_000_001_000,
+        _ => return,
+    };
+    default_to(spec, "priority", priority);
+    default_to(spec, "preemptionPolicy", "PreemptLowerPriority");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tolerations_and_priority_are_added_once() {
+        let mut spec = json!({"tolerations": [{"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}]});
+        complete(&mut spec);
+        let keys: Vec<&str> = items(&spec["tolerations"]).iter().map(|t| text(&t["key"])).collect();
+        assert_eq!(keys, ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]);
+        assert_eq!(spec["priority"], 0);
+        let once = spec.clone();
+        complete(&mut spec);
+        assert_eq!(spec, once);
+    }
+
+    #[test]
+    fn a_pod_that_tolerates_everything_is_left_alone() {
+        let mut spec = json!({"tolerations": [{"operator": "Exists"}], "priorityClassName": "system-node-critical"});
+        complete(&mut spec);
+        assert_eq!(items(&spec["tolerations"]).len(), 1);
+        assert_eq!(spec["priority"], 2_000_001_000);
+    }
+}
