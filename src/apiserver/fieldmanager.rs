@@ -2,26 +2,23 @@
 
 use apimachinery::{
     Object,
-    managed_fields::{ApplyRequest, UpdateRequest, keep_times_if_unchanged, track_update},
+    managed_fields::{ApplyRequest, UpdateRequest, track_update},
     status::Status,
 };
 use jiff::Timestamp;
 
 use crate::{errors, patch::Target, registry::write::Write, request::options::WriteOptions};
 
-/// Records in `object`, which is in stored form, that the writer owns what differs from `live`.
+/// Records in `object`, which is in the served version as `live` is, that the writer owns what differs from `live`.
 pub(crate) fn track(write: &Write<'_>, live: Option<&Object>, object: &mut Object) {
     let request = UpdateRequest {
         live,
         manager: &write.options.field_manager,
         subresource: write.subresource,
-        type_name: write.resource.stored.type_name,
+        type_name: write.resource.def.type_name,
         now: write.now,
     };
     track_update(object, &request);
-    if let Some(live) = live {
-        keep_times_if_unchanged(object, live);
-    }
 }
 
 /// One server-side apply.

@@ -1,6 +1,11 @@
 //! `/scale`: the replicas of a workload as `autoscaling/v1` Scale.
 
-use apimachinery::{Object, field, selector::LabelSelector, status::Status};
+use apimachinery::{
+    Object, field,
+    managed_fields::{Path, PathElement, scale_to_parent, scale_to_subresource},
+    selector::LabelSelector,
+    status::Status,
+};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -64,9 +69,18 @@ impl Change for Rescale<'_> {
         let Some(current) = current else {
             return Err(errors::bad_request("a workload that is not there has no scale"));
         };
+        let parent = metadata::of(current)
+            .get("managedFields")
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
         let scale = match &self.how {
             How::Replace(scale) => scale.clone(),
-            How::Patch(patch) => patch.patched(Some(&of(current)))?,
+            How::Patch(patch) => {
+                let mut scale = of(current);
+                let managers = scale_to_subresource(parent, &replicas_path()).map_err(errors::internal)?;
+                metadata::of_mut(&mut scale).insert("managedFields".into(), managers.into());
+                patch.patched(Some(&scale))?
+            }
         };
         let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
         if replicas < 0 {
@@ -85,6 +99,13 @@ impl Change for Rescale<'_> {
         }
         let mut object = current.clone();
         object["spec"]["replicas"] = replicas.into();
+        if self.tracks_itself() {
+            let written = metadata::of(&scale).get("managedFields").and_then(Value::as_array);
+            let written = written.map_or(&[][..], Vec::as_slice);
+            let version = self.resource.def.api_version();
+            let managers = scale_to_parent(parent, written, &version, &replicas_path()).map_err(errors::internal)?;
+            metadata::of_mut(&mut object).insert("managedFields".into(), managers.into());
+        }
         let version = metadata::text(&scale, "resourceVersion");
         if version.is_empty() {
             metadata::of_mut(&mut object).shift_remove("resourceVersion");
@@ -93,6 +114,18 @@ impl Change for Rescale<'_> {
         }
         Ok(object)
     }
+
+    fn tracks_itself(&self) -> bool {
+        matches!(&self.how, How::Patch(patch) if patch.is_apply())
+    }
+}
+
+fn replicas_path() -> Path {
+    Path(
+        ["spec", "replicas"]
+            .map(|name| PathElement::Field(name.to_owned()))
+            .to_vec(),
+    )
 }
 
 /// Serves the subresource.

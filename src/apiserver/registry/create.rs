@@ -17,12 +17,17 @@ impl Registry {
     /// # Errors
     /// 400, 403, 404, 409, 422 as kube-apiserver answers them.
     pub async fn create(&self, write: &Write<'_>, object: Object) -> Result<Object, Status> {
+        self.create_as(write, object, false).await
+    }
+
+    /// The same; `tracked` says that the object already tells who owns its fields (apply).
+    pub(super) async fn create_as(&self, write: &Write<'_>, object: Object, tracked: bool) -> Result<Object, Status> {
         let generated =
             metadata::text(&object, "name").is_empty() && !metadata::text(&object, "generateName").is_empty();
         let attempts = if generated { GENERATE_ATTEMPTS } else { 1 };
         let mut last = None;
         for _ in 0..attempts {
-            match self.create_once(write, object.clone()).await {
+            match self.create_once(write, object.clone(), tracked).await {
                 Err(status) if status.reason == "AlreadyExists" => last = Some(status),
                 done => return done,
             }
@@ -30,7 +35,7 @@ impl Registry {
         Err(last.unwrap_or_else(|| errors::internal("no attempt was made to create")))
     }
 
-    async fn create_once(&self, write: &Write<'_>, mut object: Object) -> Result<Object, Status> {
+    async fn create_once(&self, write: &Write<'_>, mut object: Object, tracked: bool) -> Result<Object, Status> {
         let resource = write.resource;
         metadata::match_namespace(resource, &mut object, write.namespace)?;
         if !metadata::text(&object, "resourceVersion").is_empty() {
@@ -45,12 +50,14 @@ impl Registry {
             metadata::of_mut(&mut object).insert("name".into(), metadata::generate_name(&generate).into());
         }
         resource.def.strategy.default(&mut object);
+        if !tracked {
+            write.track(None, &mut object);
+        }
         if let Some(conversion) = resource.conversion() {
             (conversion.to_storage)(&mut object);
             resource.stored.strategy.default(&mut object);
         }
         let strategy = resource.stored.strategy;
-        write.track(None, &mut object);
         admission::mutate_create(self, write, &mut object).await?;
         strategy.prepare_for_create(&mut object);
         metadata::fill_system_fields(&mut object, write.now);

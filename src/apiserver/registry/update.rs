@@ -1,6 +1,6 @@
 //! Update: the frame of PUT, PATCH and apply, and of the status and finalize subresources.
 
-use apimachinery::{Object, status::Status};
+use apimachinery::{Object, managed_fields, status::Status};
 use storage::KeyValue;
 
 use super::{
@@ -89,11 +89,12 @@ impl Registry {
                 return Err(errors::conflict(resource, name, &text));
             }
             metadata::of_mut(&mut object).shift_remove("resourceVersion");
-            let object = self.create(write, object).await?;
+            let object = self.create_as(write, object, change.tracks_itself()).await?;
             return Ok(Step::Done(Updated { object, created: true }));
         };
         let old = codec::decode(&found)?;
-        let (object, unconditional) = self.changed(write, name, change, &old).await?;
+        let (mut object, unconditional) = self.changed(write, name, change, &old).await?;
+        managed_fields::keep_times_if_unchanged(&mut object, &old);
         if same(&object, &old) {
             let mut object = with_version(old, found.modified.0);
             resource.to_served(&mut object);
@@ -132,14 +133,14 @@ impl Registry {
         }
         metadata::match_namespace(resource, &mut object, write.namespace)?;
         resource.def.strategy.default(&mut object);
+        if !change.tracks_itself() {
+            write.track(Some(&served), &mut object);
+        }
         if let Some(conversion) = resource.conversion() {
             (conversion.to_storage)(&mut object);
             strategy.default(&mut object);
         }
         metadata::inherit(&mut object, old);
-        if !change.tracks_itself() {
-            write.track(Some(old), &mut object);
-        }
         admission::mutate_update(self, write, &mut object, old).await?;
         metadata::of_mut(&mut object).insert("resourceVersion".into(), metadata::text(old, "resourceVersion").into());
         codec::normalize(&mut object);
