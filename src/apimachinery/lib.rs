@@ -5,6 +5,8 @@
 //! source, a file or a socket; time and identifiers come in as arguments.
 
 pub mod field;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod managed_fields;
 pub mod meta;
 pub mod names;
