@@ -53,6 +53,17 @@ struct HostRoutes<T> {
     default: Option<T>,
 }
 
+impl<T> Default for Routes<T> {
+    fn default() -> Self {
+        Self {
+            exact: HashMap::new(),
+            wildcard: HashMap::new(),
+            any: None,
+            default: None,
+        }
+    }
+}
+
 /// Builds [`Routes`]. What is added first wins over what is added later for the same host and path:
 /// callers add Ingresses from the oldest to the youngest.
 #[derive(Debug, Clone)]
@@ -63,12 +74,7 @@ pub struct Builder<T> {
 impl<T> Default for Builder<T> {
     fn default() -> Self {
         Self {
-            routes: Routes {
-                exact: HashMap::new(),
-                wildcard: HashMap::new(),
-                any: None,
-                default: None,
-            },
+            routes: Routes::default(),
         }
     }
 }
