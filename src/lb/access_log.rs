@@ -136,19 +136,32 @@ struct Buffer {
 /// When the file cannot be opened.
 pub fn open(target: &Target, dropped: &IntCounter) -> Result<Opener, Error> {
     let sink: Box<dyn std::io::Write + Send> = match target {
-        Target::Off => return Ok(Opener { sender: None, dropped: dropped.clone() }),
+        Target::Off => {
+            return Ok(Opener {
+                sender: None,
+                dropped: dropped.clone(),
+            });
+        }
         Target::Stdout => Box::new(std::io::stdout()),
         Target::File(path) => Box::new(open_file(path)?),
     };
     let (sender, receiver) = sync_channel(QUEUED_BUFFERS);
     let thread = std::thread::Builder::new().name("access-log".to_owned());
-    thread.spawn(move || write(&receiver, sink)).map_err(|source| Error::Thread { source })?;
-    Ok(Opener { sender: Some(sender), dropped: dropped.clone() })
+    thread
+        .spawn(move || write(&receiver, sink))
+        .map_err(|source| Error::Thread { source })?;
+    Ok(Opener {
+        sender: Some(sender),
+        dropped: dropped.clone(),
+    })
 }
 
 fn open_file(path: &Path) -> Result<std::fs::File, Error> {
     let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    opened.map_err(|source| Error::Open { path: path.to_owned(), source })
+    opened.map_err(|source| Error::Open {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn write(receiver: &Receiver<Vec<u8>>, mut sink: Box<dyn std::io::Write + Send>) {
@@ -169,7 +182,11 @@ pub struct Opener {
 impl Opener {
     /// A worker's handle.
     pub fn handle(&self) -> Arc<AccessLog> {
-        Arc::new(AccessLog { sender: self.sender.clone(), buffer: Mutex::default(), dropped: self.dropped.clone() })
+        Arc::new(AccessLog {
+            sender: self.sender.clone(),
+            buffer: Mutex::default(),
+            dropped: self.dropped.clone(),
+        })
     }
 }
 
@@ -202,7 +219,10 @@ impl AccessLog {
     fn hand_over(&self, buffer: &mut Buffer) {
         let text = std::mem::replace(&mut buffer.text, String::with_capacity(FULL + 1024));
         let lines = std::mem::take(&mut buffer.lines);
-        let sent = self.sender.as_ref().is_some_and(|sender| sender.try_send(text.into_bytes()).is_ok());
+        let sent = self
+            .sender
+            .as_ref()
+            .is_some_and(|sender| sender.try_send(text.into_bytes()).is_ok());
         if !sent {
             self.dropped.inc_by(lines);
         }
@@ -218,9 +238,22 @@ impl Buffer {
         }
         let text = &mut self.text;
         // Writing to a String cannot fail.
-        let _ = write!(text, "{{\"time\":\"{}.{:03}Z\",\"client\":\"{}\",\"location\":\"{}\"", self.second_text, now.subsec_millisecond(), entry.client, entry.source);
+        let _ = write!(
+            text,
+            "{{\"time\":\"{}.{:03}Z\",\"client\":\"{}\",\"location\":\"{}\"",
+            self.second_text,
+            now.subsec_millisecond(),
+            entry.client,
+            entry.source
+        );
         optional(text, "country", entry.country);
-        for (key, value) in [("method", entry.method), ("scheme", entry.scheme), ("host", entry.host), ("path", entry.path), ("protocol", entry.protocol)] {
+        for (key, value) in [
+            ("method", entry.method),
+            ("scheme", entry.scheme),
+            ("host", entry.host),
+            ("path", entry.path),
+            ("protocol", entry.protocol),
+        ] {
             optional(text, key, Some(value));
         }
         optional(text, "userAgent", entry.user_agent);
@@ -352,19 +385,34 @@ mod tests {
     fn buffers_that_nobody_takes_are_dropped_and_counted() {
         let (sender, receiver) = sync_channel(1);
         let dropped = IntCounter::new("dropped", "dropped").expect("a counter");
-        let log = AccessLog { sender: Some(sender), buffer: Mutex::default(), dropped: dropped.clone() };
+        let log = AccessLog {
+            sender: Some(sender),
+            buffer: Mutex::default(),
+            dropped: dropped.clone(),
+        };
         for _ in 0..3 {
             log.log(now(), &entry("/", None));
             log.log(now(), &entry("/", None));
             log.flush();
         }
         assert_eq!(dropped.get(), 4);
-        assert_eq!(receiver.try_recv().expect("the first buffer").split(|byte| *byte == b'\n').count(), 3);
+        assert_eq!(
+            receiver
+                .try_recv()
+                .expect("the first buffer")
+                .split(|byte| *byte == b'\n')
+                .count(),
+            3
+        );
     }
 
     #[test]
     fn targets_are_named_by_text() {
-        for (text, target) in [("-", Target::Stdout), ("off", Target::Off), ("/var/log/a", Target::File("/var/log/a".into()))] {
+        for (text, target) in [
+            ("-", Target::Stdout),
+            ("off", Target::Off),
+            ("/var/log/a", Target::File("/var/log/a".into())),
+        ] {
             assert_eq!(text.parse(), Ok(target));
         }
     }

@@ -74,10 +74,15 @@ const LOCAL_CLIENTS: [(&str, f64, f64, &str); 5] = [
 
 /// Entries of the map for the local federation's clients.
 pub fn local_clients() -> impl Iterator<Item = (IpNet, Mapping)> {
-    LOCAL_CLIENTS.iter().filter_map(|(network, latitude, longitude, country)| {
-        let place = Mapping::Place { point: Point::new(*latitude, *longitude), country: Some((*country).to_owned()) };
-        Some((network.parse().ok()?, place))
-    })
+    LOCAL_CLIENTS
+        .iter()
+        .filter_map(|(network, latitude, longitude, country)| {
+            let place = Mapping::Place {
+                point: Point::new(*latitude, *longitude),
+                country: Some((*country).to_owned()),
+            };
+            Some((network.parse().ok()?, place))
+        })
 }
 
 /// Parses a client map: one `NETWORK VALUE` per line, where the value is `latitude,longitude` (with `;COUNTRY` if
@@ -92,17 +97,29 @@ pub fn parse_map(path: &Path, text: &str) -> Result<Vec<(IpNet, Mapping)>, Error
         if line.is_empty() {
             continue;
         }
-        let wrong = |reason: String| Error::Map { path: path.to_owned(), line: index + 1, reason };
-        let (network, value) = line.split_once(char::is_whitespace).ok_or_else(|| wrong("expected a network and a value".to_owned()))?;
+        let wrong = |reason: String| Error::Map {
+            path: path.to_owned(),
+            line: index + 1,
+            reason,
+        };
+        let (network, value) = line
+            .split_once(char::is_whitespace)
+            .ok_or_else(|| wrong("expected a network and a value".to_owned()))?;
         let network = parse_network(network).ok_or_else(|| wrong(format!("{network:?} is not a network")))?;
-        entries.push((network, parse_mapping(value.trim()).ok_or_else(|| wrong(format!("{:?} is neither coordinates nor clusters", value.trim())))?));
+        entries.push((
+            network,
+            parse_mapping(value.trim())
+                .ok_or_else(|| wrong(format!("{:?} is neither coordinates nor clusters", value.trim())))?,
+        ));
     }
     Ok(entries)
 }
 
 /// A network, or an address as the network of itself.
 pub fn parse_network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    text.parse()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 fn parse_mapping(value: &str) -> Option<Mapping> {
@@ -110,7 +127,12 @@ fn parse_mapping(value: &str) -> Option<Mapping> {
         return Some(Mapping::Place { point, country });
     }
     let clusters: Vec<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
-    let is_name = |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'));
+    let is_name = |name: &String| {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
+    };
     // A name of digits and dots is a mistyped coordinate.
     let is_number = |name: &String| name.parse::<f64>().is_ok();
     (clusters.iter().all(is_name) && !clusters.iter().any(is_number)).then_some(Mapping::Clusters(clusters))
@@ -124,7 +146,9 @@ struct Database {
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Database").field("type", &self.reader.metadata().database_type).finish_non_exhaustive()
+        f.debug_struct("Database")
+            .field("type", &self.reader.metadata().database_type)
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,8 +160,14 @@ struct Stamp {
 }
 
 fn stamp(path: &Path) -> Result<Stamp, Error> {
-    let metadata = std::fs::metadata(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    Ok(Stamp { modified: metadata.modified().ok(), length: metadata.len() })
+    let metadata = std::fs::metadata(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Stamp {
+        modified: metadata.modified().ok(),
+        length: metadata.len(),
+    })
 }
 
 /// Everything that locates clients.
@@ -163,9 +193,23 @@ impl Geo {
     ///
     /// # Errors
     /// When one of them cannot be used; at the start there is no older one to keep.
-    pub fn load(database: Option<PathBuf>, map: Option<PathBuf>, with_local_clients: bool, own_place: Option<Point>) -> Result<Self, Error> {
-        let geo = Self { database_path: database, map_path: map, with_local_clients, own_place, current: ArcSwap::default() };
-        geo.current.store(Arc::new(Current { locator: Arc::new(geo.locator(&[])), ..Current::default() }));
+    pub fn load(
+        database: Option<PathBuf>,
+        map: Option<PathBuf>,
+        with_local_clients: bool,
+        own_place: Option<Point>,
+    ) -> Result<Self, Error> {
+        let geo = Self {
+            database_path: database,
+            map_path: map,
+            with_local_clients,
+            own_place,
+            current: ArcSwap::default(),
+        };
+        geo.current.store(Arc::new(Current {
+            locator: Arc::new(geo.locator(&[])),
+            ..Current::default()
+        }));
         geo.reload()?;
         Ok(geo)
     }
@@ -173,7 +217,9 @@ impl Geo {
     /// Locates a client.
     pub fn locate(&self, address: IpAddr, header: Option<&str>) -> Location {
         let current = self.current.load();
-        current.locator.locate(address, header, |address| current.database.as_ref()?.record(address))
+        current
+            .locator
+            .locate(address, header, |address| current.database.as_ref()?.record(address))
     }
 
     /// Grows whenever a reload changed something; what was located before is outdated then.
@@ -183,7 +229,11 @@ impl Geo {
 
     /// When the database was built, as Unix time.
     pub fn build_epoch(&self) -> Option<u64> {
-        self.current.load().database.as_ref().map(|database| database.reader.metadata().build_epoch)
+        self.current
+            .load()
+            .database
+            .as_ref()
+            .map(|database| database.reader.metadata().build_epoch)
     }
 
     /// Reads files that changed; true if any did. What cannot be used leaves the old in place.
@@ -202,7 +252,10 @@ impl Geo {
         if let Some(path) = &self.map_path {
             let file = stamp(path)?;
             if current.map_file != Some(file) {
-                let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.clone(), source })?;
+                let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+                    path: path.clone(),
+                    source,
+                })?;
                 next.locator = Arc::new(self.locator(&parse_map(path, &text)?));
                 next.map_file = Some(file);
                 changed = true;
@@ -222,7 +275,10 @@ impl Geo {
 
     fn locator(&self, map: &[(IpNet, Mapping)]) -> Locator {
         let local = local_clients().filter(|_| self.with_local_clients);
-        Locator { map: local.chain(map.iter().cloned()).collect(), own_place: self.own_place }
+        Locator {
+            map: local.chain(map.iter().cloned()).collect(),
+            own_place: self.own_place,
+        }
     }
 
     fn changed_database(&self, path: &Path, in_use: Option<&Database>) -> Result<Option<Database>, Error> {
@@ -230,13 +286,26 @@ impl Geo {
         if in_use.is_some_and(|in_use| in_use.file == file) {
             return Ok(None);
         }
-        let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        let unsound = |source| Error::Database { path: path.to_owned(), source };
+        let bytes = std::fs::read(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let unsound = |source| Error::Database {
+            path: path.to_owned(),
+            source,
+        };
         let reader = Reader::from_source(bytes).map_err(unsound)?;
         reader.verify().map_err(unsound)?;
         let built = reader.metadata().build_epoch;
-        if let Some(in_use) = in_use.map(|in_use| in_use.reader.metadata().build_epoch).filter(|in_use| built < *in_use) {
-            return Err(Error::Older { path: path.to_owned(), built, in_use });
+        if let Some(in_use) = in_use
+            .map(|in_use| in_use.reader.metadata().build_epoch)
+            .filter(|in_use| built < *in_use)
+        {
+            return Err(Error::Older {
+                path: path.to_owned(),
+                built,
+                in_use,
+            });
         }
         Ok(Some(Database { reader, file }))
     }
@@ -293,11 +362,20 @@ impl Database {
         let point = |latitude: Option<f64>, longitude: Option<f64>| Point::checked(latitude?, longitude?);
         let place = record.location.as_ref();
         Some(GeoRecord {
-            point: place.and_then(|place| point(place.latitude, place.longitude)).or_else(|| point(record.latitude, record.longitude)),
+            point: place
+                .and_then(|place| point(place.latitude, place.longitude))
+                .or_else(|| point(record.latitude, record.longitude)),
             accuracy_radius_km: place.and_then(|place| place.accuracy_radius),
-            country: record.country.as_ref().and_then(Coded::code).or_else(|| record.country_code.map(str::to_owned)),
+            country: record
+                .country
+                .as_ref()
+                .and_then(Coded::code)
+                .or_else(|| record.country_code.map(str::to_owned)),
             registered_country: record.registered_country.as_ref().and_then(Coded::code),
-            continent: record.continent.as_ref().and_then(|continent| continent.code.map(str::to_owned)),
+            continent: record
+                .continent
+                .as_ref()
+                .and_then(|continent| continent.code.map(str::to_owned)),
         })
     }
 }

@@ -11,8 +11,9 @@ use prometheus::{
 use traffic::locate::Source;
 
 /// Buckets of durations in seconds: from what a proxy itself needs to what a client stops waiting for.
-const DURATION_BUCKETS: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const DURATION_BUCKETS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
 
 /// Why the load balancer itself answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,8 +35,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 7] =
-        [Self::BadRequest, Self::NoRoute, Self::NoBackend, Self::Shed, Self::Upstream, Self::Timeout, Self::Redirect];
+    const ALL: [Self; 7] = [
+        Self::BadRequest,
+        Self::NoRoute,
+        Self::NoBackend,
+        Self::Shed,
+        Self::Upstream,
+        Self::Timeout,
+        Self::Redirect,
+    ];
 
     /// The label's value.
     pub fn name(self) -> &'static str {
@@ -113,7 +121,10 @@ pub struct Metrics {
 }
 
 /// Registers a metric; a name that is taken or malformed is a mistake of ours, found by any test that makes metrics.
-fn registered<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> prometheus::Result<C> {
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    made: prometheus::Result<C>,
+) -> prometheus::Result<C> {
     let metric = made?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
@@ -131,7 +142,11 @@ impl Metrics {
         let counters = |metric: &str, help: &str, labels: &[&str]| {
             registered(registry, IntCounterVec::new(Opts::new(name(metric), help), labels))
         };
-        let refused = counters("refusals_total", "Requests the load balancer answered itself, by reason.", &["reason"])?;
+        let refused = counters(
+            "refusals_total",
+            "Requests the load balancer answered itself, by reason.",
+            &["reason"],
+        )?;
         let lookups = counters("geo_lookups_total", "Clients located, by source.", &["source"])?;
         let buckets = HistogramOpts::new(
             name("request_duration_seconds"),
@@ -150,8 +165,14 @@ impl Metrics {
                 "Attempts that an endpoint did not answer, by backend and cluster.",
                 &["backend", "cluster"],
             )?,
-            refusals: Refusal::ALL.iter().map(|refusal| refused.with_label_values(&[refusal.name()])).collect(),
-            lookups: Source::ALL.iter().map(|source| lookups.with_label_values(&[source.name()])).collect(),
+            refusals: Refusal::ALL
+                .iter()
+                .map(|refusal| refused.with_label_values(&[refusal.name()]))
+                .collect(),
+            lookups: Source::ALL
+                .iter()
+                .map(|source| lookups.with_label_values(&[source.name()]))
+                .collect(),
             duration: registered(registry, Histogram::with_opts(buckets))?,
             retries: counter("retries_total", "Requests sent again, to another cluster or endpoint.")?,
             retries_refused: counter("retries_refused_total", "Retries that the budget did not allow.")?,
@@ -163,19 +184,34 @@ impl Metrics {
             sent_bytes: counter("sent_bytes_total", "Bytes of response bodies sent to clients.")?,
             received_bytes: counter("received_bytes_total", "Bytes of request bodies received from clients.")?,
             tls_failures: counter("tls_handshake_failures_total", "TLS handshakes that failed.")?,
-            log_dropped: counter("access_log_dropped_total", "Access log lines dropped because the log was not written fast enough.")?,
+            log_dropped: counter(
+                "access_log_dropped_total",
+                "Access log lines dropped because the log was not written fast enough.",
+            )?,
             config_generation: gauge("config_generation", "Generation of the configuration being served.")?,
-            config_connected: gauge("config_connected", "1 while every watch of the federation API works, else 0.")?,
-            geo_build_epoch: gauge("geo_database_build_epoch_seconds", "When the geo database was built, as Unix time; 0 without one.")?,
+            config_connected: gauge(
+                "config_connected",
+                "1 while every watch of the federation API works, else 0.",
+            )?,
+            geo_build_epoch: gauge(
+                "geo_database_build_epoch_seconds",
+                "When the geo database was built, as Unix time; 0 without one.",
+            )?,
             geo_failures: counter("geo_database_failures_total", "Geo database files that were refused.")?,
             endpoints: registered(
                 registry,
-                IntGaugeVec::new(Opts::new(name("endpoints"), "Endpoint addresses by backend, cluster and state."), &["backend", "cluster", "state"]),
+                IntGaugeVec::new(
+                    Opts::new(name("endpoints"), "Endpoint addresses by backend, cluster and state."),
+                    &["backend", "cluster", "state"],
+                ),
             )?,
             shares: registered(
                 registry,
                 GaugeVec::new(
-                    Opts::new(name("traffic_share"), "Part of an origin's requests that a cluster gets; the origin is named by its nearest clusters."),
+                    Opts::new(
+                        name("traffic_share"),
+                        "Part of an origin's requests that a cluster gets; the origin is named by its nearest clusters.",
+                    ),
                     &["backend", "origin", "cluster"],
                 ),
             )?,
@@ -198,7 +234,11 @@ impl Metrics {
 
     /// Counts an answer of the load balancer's own.
     pub fn refused(&self, refusal: Refusal) {
-        if let Some(counter) = Refusal::ALL.iter().position(|known| *known == refusal).and_then(|index| self.refusals.get(index)) {
+        if let Some(counter) = Refusal::ALL
+            .iter()
+            .position(|known| *known == refusal)
+            .and_then(|index| self.refusals.get(index))
+        {
             counter.inc();
         }
     }
@@ -240,7 +280,9 @@ mod tests {
         member.responded(999);
         metrics.refused(Refusal::Redirect);
         metrics.located(Source::ConfigurationOrder);
-        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
+        let text = prometheus::TextEncoder::new()
+            .encode_to_string(&registry.gather())
+            .expect("text");
         for line in [
             r#"federation_lb_responses_total{backend="default/web:80",cluster="eu",code="2xx"} 1"#,
             r#"federation_lb_responses_total{backend="default/web:80",cluster="eu",code="5xx"} 1"#,

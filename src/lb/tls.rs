@@ -80,14 +80,18 @@ impl Certificates {
     /// # Errors
     /// When it cannot be made.
     pub fn new() -> Result<Self, Error> {
-        let made = rcgen::generate_simple_self_signed(vec![FALLBACK_NAME.to_owned()]).map_err(|source| Error::SelfSigned { source })?;
+        let made = rcgen::generate_simple_self_signed(vec![FALLBACK_NAME.to_owned()])
+            .map_err(|source| Error::SelfSigned { source })?;
         let fallback = Certificate {
             secret: "<self-signed>".to_owned(),
             hosts: Vec::new(),
             chain: made.cert.pem().into_bytes(),
             key: made.signing_key.serialize_pem().into_bytes(),
         };
-        Ok(Self { table: ArcSwap::default(), fallback: certified(&fallback)? })
+        Ok(Self {
+            table: ArcSwap::default(),
+            fallback: certified(&fallback)?,
+        })
     }
 
     /// Replaces all certificates. Those that cannot be used are left out and returned as errors; the first one for a
@@ -97,10 +101,17 @@ impl Certificates {
         for certificate in certificates {
             match certified(certificate) {
                 Ok(key) => {
-                    let names = if certificate.hosts.is_empty() { names(&key) } else { certificate.hosts.clone() };
+                    let names = if certificate.hosts.is_empty() {
+                        names(&key)
+                    } else {
+                        certificate.hosts.clone()
+                    };
                     for name in names {
                         match name.strip_prefix("*.") {
-                            Some(suffix) => table.wildcard.entry(suffix.to_owned()).or_insert_with(|| Arc::clone(&key)),
+                            Some(suffix) => table
+                                .wildcard
+                                .entry(suffix.to_owned())
+                                .or_insert_with(|| Arc::clone(&key)),
                             None => table.exact.entry(name).or_insert_with(|| Arc::clone(&key)),
                         };
                     }
@@ -115,14 +126,21 @@ impl Certificates {
     fn find(&self, name: &str) -> Arc<CertifiedKey> {
         let table = self.table.load();
         let name = name.to_ascii_lowercase();
-        let found = table.exact.get(&name).or_else(|| table.wildcard.get(name.split_once('.')?.1));
+        let found = table
+            .exact
+            .get(&name)
+            .or_else(|| table.wildcard.get(name.split_once('.')?.1));
         Arc::clone(found.unwrap_or(&self.fallback))
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(hello.server_name().map_or_else(|| Arc::clone(&self.fallback), |name| self.find(name)))
+        Some(
+            hello
+                .server_name()
+                .map_or_else(|| Arc::clone(&self.fallback), |name| self.find(name)),
+        )
     }
 }
 
@@ -130,21 +148,39 @@ fn certified(certificate: &Certificate) -> Result<Arc<CertifiedKey>, Error> {
     let secret = || certificate.secret.clone();
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&certificate.chain)
         .collect::<Result<_, _>>()
-        .map_err(|source| Error::Chain { secret: secret(), source: Some(source) })?;
+        .map_err(|source| Error::Chain {
+            secret: secret(),
+            source: Some(source),
+        })?;
     if chain.is_empty() {
-        return Err(Error::Chain { secret: secret(), source: None });
+        return Err(Error::Chain {
+            secret: secret(),
+            source: None,
+        });
     }
-    let key = PrivateKeyDer::from_pem_slice(&certificate.key).map_err(|source| Error::Key { secret: secret(), source })?;
+    let key = PrivateKeyDer::from_pem_slice(&certificate.key).map_err(|source| Error::Key {
+        secret: secret(),
+        source,
+    })?;
     let provider = rustls::crypto::ring::default_provider();
-    let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|source| Error::Pair { secret: secret(), source })?;
+    let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|source| Error::Pair {
+        secret: secret(),
+        source,
+    })?;
     Ok(Arc::new(certified))
 }
 
 /// DNS names in a certificate.
 fn names(key: &CertifiedKey) -> Vec<String> {
-    let Some(first) = key.cert.first() else { return Vec::new() };
-    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(first) else { return Vec::new() };
-    let Ok(Some(extension)) = parsed.subject_alternative_name() else { return Vec::new() };
+    let Some(first) = key.cert.first() else {
+        return Vec::new();
+    };
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(first) else {
+        return Vec::new();
+    };
+    let Ok(Some(extension)) = parsed.subject_alternative_name() else {
+        return Vec::new();
+    };
     let dns = extension.value.general_names.iter().filter_map(|name| match name {
         x509_parser::extensions::GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
         _ => None,

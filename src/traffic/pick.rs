@@ -40,9 +40,13 @@ impl Wheel {
             .map(|(_, cluster)| *cluster)
     }
 
-    /// Clusters with a share, in order of preference.
-    pub fn clusters(&self) -> impl Iterator<Item = usize> + '_ {
-        self.steps.iter().map(|(_, cluster)| *cluster)
+    /// Clusters and their shares, in order of preference.
+    pub fn parts(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
+        let before = std::iter::once(0.0).chain(self.steps.iter().map(|(upto, _)| *upto));
+        self.steps
+            .iter()
+            .zip(before)
+            .map(|((upto, cluster), before)| (*cluster, upto - before))
     }
 
     /// Whether nobody serves.

@@ -79,8 +79,12 @@ pub(super) fn settings(ingress: &Object, service: Option<&Object>, mut wrong: im
         let valid = value.starts_with('/') && value.bytes().all(|byte| byte.is_ascii_graphic());
         valid.then(|| settings.health_check_path = Some(value.to_owned()))
     });
-    read(RESPONSE_TIMEOUT, &mut |value| Some(settings.response_timeout = Some(duration(value)?)));
-    read(CONNECT_TIMEOUT, &mut |value| Some(settings.connect_timeout = Some(duration(value)?)));
+    read(RESPONSE_TIMEOUT, &mut |value| {
+        Some(settings.response_timeout = Some(duration(value)?))
+    });
+    read(CONNECT_TIMEOUT, &mut |value| {
+        Some(settings.connect_timeout = Some(duration(value)?))
+    });
     settings
 }
 
@@ -91,7 +95,9 @@ pub fn duration(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, unit) = rest.split_at(digits);
-        let letters = unit.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(unit.len());
+        let letters = unit
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(unit.len());
         let (unit, after) = unit.split_at(letters);
         let scale = match unit {
             "ms" => 0.001,

@@ -48,7 +48,13 @@ pub(super) fn backend(
     slices: &SliceIndex<'_>,
     clusters: &[Cluster],
 ) -> Backend {
-    let mut backend = Backend { key, service: service_key.into(), problem: None, settings, members: Vec::new() };
+    let mut backend = Backend {
+        key,
+        service: service_key.into(),
+        problem: None,
+        settings,
+        members: Vec::new(),
+    };
     let Some(service) = service else {
         backend.problem = Some(Problem::ServiceNotFound);
         return backend;
@@ -59,9 +65,18 @@ pub(super) fn backend(
     };
     let mut members: BTreeMap<usize, Member> = BTreeMap::new();
     for slice in slices.0.get(service_key).into_iter().flatten() {
-        let Some(name) = json::label(slice, LABEL_CLUSTER) else { continue };
-        let Some(cluster) = clusters.iter().position(|cluster| &*cluster.name == name) else { continue };
-        let member = members.entry(cluster).or_insert_with(|| Member { cluster, endpoints: Vec::new(), ready: 0.0, total: 0.0 });
+        let Some(name) = json::label(slice, LABEL_CLUSTER) else {
+            continue;
+        };
+        let Some(cluster) = clusters.iter().position(|cluster| &*cluster.name == name) else {
+            continue;
+        };
+        let member = members.entry(cluster).or_insert_with(|| Member {
+            cluster,
+            endpoints: Vec::new(),
+            ready: 0.0,
+            total: 0.0,
+        });
         add_slice(member, slice, service_port);
     }
     backend.members = members.into_values().collect();
@@ -76,14 +91,24 @@ fn find_port<'a>(service: &'a Object, port: &Port) -> Option<&'a Object> {
 }
 
 fn add_slice(member: &mut Member, slice: &Object, service_port: &Object) {
-    let Some(port) = reachable_port(slice, service_port) else { return };
-    let ready = |endpoint: &Object| endpoint.pointer("/conditions/ready").and_then(Object::as_bool).unwrap_or(true);
+    let Some(port) = reachable_port(slice, service_port) else {
+        return;
+    };
+    let ready = |endpoint: &Object| {
+        endpoint
+            .pointer("/conditions/ready")
+            .and_then(Object::as_bool)
+            .unwrap_or(true)
+    };
     let endpoints = json::list(slice, "/endpoints");
     let before = member.endpoints.len();
     for endpoint in endpoints.iter().filter(|endpoint| ready(endpoint)) {
         // All addresses of one endpoint are the same pod: the first one does.
         let address = json::list(endpoint, "/addresses").first().and_then(Object::as_str);
-        member.endpoints.extend(address.map(|host| Endpoint { host: host.to_owned(), port }));
+        member.endpoints.extend(address.map(|host| Endpoint {
+            host: host.to_owned(),
+            port,
+        }));
     }
     member.endpoints.sort();
     member.endpoints.dedup();
@@ -104,8 +129,13 @@ fn reachable_port(slice: &Object, service_port: &Object) -> Option<u16> {
     });
     let named = || {
         let name = service_port["name"].as_str().unwrap_or_default();
-        let port = json::list(slice, "/ports").iter().find(|port| port["name"].as_str().unwrap_or_default() == name);
+        let port = json::list(slice, "/ports")
+            .iter()
+            .find(|port| port["name"].as_str().unwrap_or_default() == name);
         port?["port"].as_u64()
     };
-    mapped.or_else(named).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0)
+    mapped
+        .or_else(named)
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port != 0)
 }

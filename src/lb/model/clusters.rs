@@ -17,8 +17,14 @@ pub(super) fn clusters(objects: &Objects) -> Vec<Cluster> {
         }
     }
     for slice in objects.slices.values() {
-        let Some(name) = json::label(slice, LABEL_CLUSTER) else { continue };
-        let of_labels = || [LABEL_REGION, LABEL_ZONE].iter().find_map(|label| places::region(json::label(slice, label)?));
+        let Some(name) = json::label(slice, LABEL_CLUSTER) else {
+            continue;
+        };
+        let of_labels = || {
+            [LABEL_REGION, LABEL_ZONE]
+                .iter()
+                .find_map(|label| places::region(json::label(slice, label)?))
+        };
         let known = found.entry(name.to_owned()).or_insert_with(|| Cluster {
             name: name.into(),
             point: None,
@@ -38,21 +44,29 @@ fn cluster(name: &str, object: &Object) -> Cluster {
     Cluster {
         name: name.into(),
         point: point(object),
-        scaler: scaler.filter(|scaler| scaler.is_finite() && *scaler >= 0.0).unwrap_or(1.0),
+        scaler: scaler
+            .filter(|scaler| scaler.is_finite() && *scaler >= 0.0)
+            .unwrap_or(1.0),
         draining: json::text(object, "/metadata/deletionTimestamp").is_some(),
-        offline: json::list(object, "/status/conditions").iter().any(|condition| {
-            condition["type"] == "Offline" && condition["status"] == "True"
-        }),
+        offline: json::list(object, "/status/conditions")
+            .iter()
+            .any(|condition| condition["type"] == "Offline" && condition["status"] == "True"),
     }
 }
 
 fn point(object: &Object) -> Option<Point> {
-    let given = object.pointer("/spec/location").and_then(|location| {
-        Point::checked(location["latitude"].as_f64()?, location["longitude"].as_f64()?)
-    });
-    let of_region = || ["/status/region", "/spec/region"].iter().find_map(|field| places::region(json::text(object, field)?));
+    let given = object
+        .pointer("/spec/location")
+        .and_then(|location| Point::checked(location["latitude"].as_f64()?, location["longitude"].as_f64()?));
+    let of_region = || {
+        ["/status/region", "/spec/region"]
+            .iter()
+            .find_map(|field| places::region(json::text(object, field)?))
+    };
     let of_zone = || {
-        let zones = ["/status/zones", "/spec/zones"].iter().flat_map(|field| json::list(object, field));
+        let zones = ["/status/zones", "/spec/zones"]
+            .iter()
+            .flat_map(|field| json::list(object, field));
         zones.filter_map(Object::as_str).find_map(places::region)
     };
     given.or_else(of_region).or_else(of_zone)

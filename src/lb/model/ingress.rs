@@ -6,7 +6,8 @@ use apimachinery::Object;
 use traffic::route::{self, PathType, Rule};
 
 use super::{
-    Backend, CLASS, CONTROLLER, Certificate, Cluster, Config, Objects, OwnIngress, Problem, Settings, Target, annotations,
+    Backend, CLASS, CONTROLLER, Certificate, Cluster, Config, Objects, OwnIngress, Problem, Settings, Target,
+    annotations,
     backend::{self, Port, SliceIndex},
     clusters, json,
 };
@@ -28,8 +29,22 @@ pub fn build(objects: &Objects) -> Config {
     for ingress in by_age(objects) {
         builder.ingress(ingress);
     }
-    let Builder { routes, targets, backends, certificates, ingresses, .. } = builder;
-    Config { routes: routes.build(), targets, backends, clusters, certificates, ingresses }
+    let Builder {
+        routes,
+        targets,
+        backends,
+        certificates,
+        ingresses,
+        ..
+    } = builder;
+    Config {
+        routes: routes.build(),
+        targets,
+        backends,
+        clusters,
+        certificates,
+        ingresses,
+    }
 }
 
 fn by_age(objects: &Objects) -> Vec<&Object> {
@@ -37,7 +52,13 @@ fn by_age(objects: &Objects) -> Vec<&Object> {
         .ingresses
         .iter()
         .filter(|(_, ingress)| is_ours(ingress, objects))
-        .map(|(key, ingress)| (json::text(ingress, "/metadata/creationTimestamp").unwrap_or_default(), key, &**ingress))
+        .map(|(key, ingress)| {
+            (
+                json::text(ingress, "/metadata/creationTimestamp").unwrap_or_default(),
+                key,
+                &**ingress,
+            )
+        })
         .collect();
     ingresses.sort_by_key(|(created, key, _)| (*created, *key));
     ingresses.into_iter().map(|(.., ingress)| ingress).collect()
@@ -46,11 +67,15 @@ fn by_age(objects: &Objects) -> Vec<&Object> {
 /// Whether an Ingress' class is ours: named, by an IngressClass with our controller, or by default.
 fn is_ours(ingress: &Object, objects: &Objects) -> bool {
     let ours = |class: &Object| json::text(class, "/spec/controller") == Some(CONTROLLER);
-    let named = json::text(ingress, "/spec/ingressClassName").or_else(|| json::annotation(ingress, annotations::INGRESS_CLASS));
+    let named =
+        json::text(ingress, "/spec/ingressClassName").or_else(|| json::annotation(ingress, annotations::INGRESS_CLASS));
     match named {
         Some(name) => objects.classes.get(name).map_or(name == CLASS, |class| ours(class)),
         None => {
-            let default = objects.classes.values().find(|class| json::annotation(class, annotations::DEFAULT_CLASS) == Some("true"));
+            let default = objects
+                .classes
+                .values()
+                .find(|class| json::annotation(class, annotations::DEFAULT_CLASS) == Some("true"));
             default.is_none_or(|class| ours(class))
         }
     }
@@ -71,10 +96,16 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn ingress(&mut self, ingress: &Object) {
         let namespace = json::text(ingress, "/metadata/namespace").unwrap_or_default();
-        let key: Arc<str> = format!("{namespace}/{}", json::text(ingress, "/metadata/name").unwrap_or_default()).into();
+        let key: Arc<str> = format!(
+            "{namespace}/{}",
+            json::text(ingress, "/metadata/name").unwrap_or_default()
+        )
+        .into();
         let mut problems = Vec::new();
         let rules = json::list(ingress, "/spec/rules");
-        let default = ingress.pointer("/spec/defaultBackend").map(|target| self.target(ingress, &key, target, &mut problems));
+        let default = ingress
+            .pointer("/spec/defaultBackend")
+            .map(|target| self.target(ingress, &key, target, &mut problems));
         for rule in rules {
             self.rule(ingress, &key, rule, &mut problems);
         }
@@ -92,7 +123,10 @@ impl Builder<'_> {
         self.ingresses.push(OwnIngress {
             key,
             uid: json::text(ingress, "/metadata/uid").unwrap_or_default().to_owned(),
-            status: ingress.pointer("/status/loadBalancer/ingress").cloned().unwrap_or_default(),
+            status: ingress
+                .pointer("/status/loadBalancer/ingress")
+                .cloned()
+                .unwrap_or_default(),
             problems,
         });
     }
@@ -105,24 +139,41 @@ impl Builder<'_> {
             let rule = Rule {
                 host: host.to_owned(),
                 path: json::text(path, "/path").unwrap_or_default().to_owned(),
-                path_type: if json::text(path, "/pathType") == Some("Exact") { PathType::Exact } else { PathType::Prefix },
+                path_type: if json::text(path, "/pathType") == Some("Exact") {
+                    PathType::Exact
+                } else {
+                    PathType::Prefix
+                },
                 target,
             };
             let shown = format!("host {host:?} and path {:?}", rule.path);
             if !self.routes.rule(rule) {
-                problems.push(("RouteConflict", format!("{shown} already lead elsewhere; the oldest Ingress keeps them")));
+                problems.push((
+                    "RouteConflict",
+                    format!("{shown} already lead elsewhere; the oldest Ingress keeps them"),
+                ));
             }
         }
     }
 
     /// The target of an Ingress backend, with its index.
-    fn target(&mut self, ingress: &Object, key: &Arc<str>, backend: &Object, problems: &mut Vec<(&'static str, String)>) -> usize {
+    fn target(
+        &mut self,
+        ingress: &Object,
+        key: &Arc<str>,
+        backend: &Object,
+        problems: &mut Vec<(&'static str, String)>,
+    ) -> usize {
         let backend = self.backend(ingress, backend, problems);
         if let Some(problem) = &self.backends[backend].problem {
             problems.push((problem.reason(), explain(&self.backends[backend].key, problem)));
         }
         let ssl_redirect = json::annotation(ingress, annotations::SSL_REDIRECT) == Some("true");
-        self.targets.push(Target { ingress: Arc::clone(key), backend, ssl_redirect });
+        self.targets.push(Target {
+            ingress: Arc::clone(key),
+            backend,
+            ssl_redirect,
+        });
         self.targets.len() - 1
     }
 
@@ -138,7 +189,11 @@ impl Builder<'_> {
                 members: Vec::new(),
             });
         };
-        let port = match backend.pointer("/service/port/number").and_then(Object::as_u64).and_then(|port| u16::try_from(port).ok()) {
+        let port = match backend
+            .pointer("/service/port/number")
+            .and_then(Object::as_u64)
+            .and_then(|port| u16::try_from(port).ok())
+        {
             Some(number) => Port::Number(number),
             None => Port::Name(json::text(backend, "/service/port/name").unwrap_or_default().to_owned()),
         };
@@ -153,7 +208,15 @@ impl Builder<'_> {
         }
         let key: Arc<str> = key.into();
         let (slices, clusters) = (&self.slices, self.clusters);
-        let built = backend::backend(Arc::clone(&key), &service_key, service, &port, settings, slices, clusters);
+        let built = backend::backend(
+            Arc::clone(&key),
+            &service_key,
+            service,
+            &port,
+            settings,
+            slices,
+            clusters,
+        );
         self.intern(key, || built)
     }
 
@@ -165,17 +228,37 @@ impl Builder<'_> {
     }
 
     fn tls(&mut self, namespace: &str, tls: &Object, problems: &mut Vec<(&'static str, String)>) {
-        let Some(name) = json::text(tls, "/secretName").filter(|name| !name.is_empty()) else { return };
-        let key = format!("{namespace}/{name}");
-        let Some(secret) = self.objects.secrets.get(&key) else {
-            problems.push(("SecretNotFound", format!("TLS secret {key} does not exist or is not of type kubernetes.io/tls")));
+        let Some(name) = json::text(tls, "/secretName").filter(|name| !name.is_empty()) else {
             return;
         };
-        let data = |field: &str| secret.get("data").and_then(|data| data.get(field)).and_then(Object::as_str).and_then(decode_base64);
+        let key = format!("{namespace}/{name}");
+        let Some(secret) = self.objects.secrets.get(&key) else {
+            problems.push((
+                "SecretNotFound",
+                format!("TLS secret {key} does not exist or is not of type kubernetes.io/tls"),
+            ));
+            return;
+        };
+        let data = |field: &str| {
+            secret
+                .get("data")
+                .and_then(|data| data.get(field))
+                .and_then(Object::as_str)
+                .and_then(decode_base64)
+        };
         match (data("tls.crt"), data("tls.key")) {
             (Some(chain), Some(private_key)) => {
-                let hosts = json::list(tls, "/hosts").iter().filter_map(Object::as_str).map(str::to_ascii_lowercase).collect();
-                self.certificates.push(Certificate { secret: key, hosts, chain, key: private_key });
+                let hosts = json::list(tls, "/hosts")
+                    .iter()
+                    .filter_map(Object::as_str)
+                    .map(str::to_ascii_lowercase)
+                    .collect();
+                self.certificates.push(Certificate {
+                    secret: key,
+                    hosts,
+                    chain,
+                    key: private_key,
+                });
             }
             _ => problems.push(("InvalidSecret", format!("TLS secret {key} lacks tls.crt or tls.key"))),
         }

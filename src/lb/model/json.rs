@@ -7,7 +7,10 @@ pub(super) fn text<'a>(object: &'a Object, pointer: &str) -> Option<&'a str> {
 }
 
 pub(super) fn list<'a>(object: &'a Object, pointer: &str) -> &'a [Object] {
-    object.pointer(pointer).and_then(Object::as_array).map_or(&[], Vec::as_slice)
+    object
+        .pointer(pointer)
+        .and_then(Object::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 pub(super) fn annotation<'a>(object: &'a Object, key: &str) -> Option<&'a str> {

@@ -23,7 +23,8 @@ pub const CONTROLLER: &str = "federation.kubernetes.io/lb";
 pub const CLASS: &str = "federation";
 
 /// Everything that is watched, by `namespace/name`.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Objects {
     /// Ingresses.
     pub ingresses: BTreeMap<String, Arc<Object>>,

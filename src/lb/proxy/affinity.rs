@@ -25,22 +25,43 @@ impl Signer {
     }
 
     fn tag(&self, endpoint: &Endpoint) -> String {
-        let named = format!("{}\n{}\n{}", endpoint.identity.backend, endpoint.cluster, endpoint.shown);
+        let named = format!(
+            "{}\n{}\n{}",
+            endpoint.identity.backend, endpoint.cluster, endpoint.shown
+        );
         hex(&hmac::sign(&self.0, named.as_bytes()).as_ref()[..TAG])
     }
 
     /// The Set-Cookie that keeps a client with an endpoint.
     pub fn set_cookie(&self, endpoint: &Endpoint, secure: bool) -> Option<HeaderValue> {
         let secure = if secure { "; Secure" } else { "" };
-        HeaderValue::try_from(format!("{COOKIE}={}.{}; Path=/; HttpOnly; SameSite=Lax{secure}", endpoint.cluster, self.tag(endpoint))).ok()
+        HeaderValue::try_from(format!(
+            "{COOKIE}={}.{}; Path=/; HttpOnly; SameSite=Lax{secure}",
+            endpoint.cluster,
+            self.tag(endpoint)
+        ))
+        .ok()
     }
 
     /// The cluster and endpoint a client's cookie names, as long as they are in service.
-    pub fn find<'a>(&self, headers: &HeaderMap, snapshot: &Snapshot, members: &'a [Option<Member>]) -> Option<(usize, &'a std::sync::Arc<Endpoint>)> {
-        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-        let value = cookies.flat_map(|line| line.split(';')).find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))?;
+    pub fn find<'a>(
+        &self,
+        headers: &HeaderMap,
+        snapshot: &Snapshot,
+        members: &'a [Option<Member>],
+    ) -> Option<(usize, &'a std::sync::Arc<Endpoint>)> {
+        let cookies = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .filter_map(|line| line.to_str().ok());
+        let value = cookies
+            .flat_map(|line| line.split(';'))
+            .find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))?;
         let (cluster, tag) = value.rsplit_once('.')?;
-        let index = snapshot.clusters.iter().position(|known| *known.name == *cluster && !known.draining && known.scaler > 0.0)?;
+        let index = snapshot
+            .clusters
+            .iter()
+            .position(|known| *known.name == *cluster && !known.draining && known.scaler > 0.0)?;
         let member = members.get(index)?.as_ref()?;
         let matches = |endpoint: &&std::sync::Arc<Endpoint>| ring_equal(self.tag(endpoint).as_bytes(), tag.as_bytes());
         let endpoint = member.endpoints.iter().find(matches)?;

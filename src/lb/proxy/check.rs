@@ -24,18 +24,37 @@ pub struct Checked {
 /// The answer, when it must not be forwarded.
 pub fn request<B>(request: &Request<B>) -> Result<Checked, Refused> {
     if request.method() == Method::CONNECT || request.method() == Method::TRACE {
-        return Err(refused(StatusCode::METHOD_NOT_ALLOWED, "CONNECT and TRACE are not served", request.method() == Method::CONNECT));
+        return Err(refused(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "CONNECT and TRACE are not served",
+            request.method() == Method::CONNECT,
+        ));
     }
     let target = request.uri();
     let path = target.path();
     if !path.starts_with('/') {
-        return Err(refused(StatusCode::BAD_REQUEST, "the request target is not a path", true));
+        return Err(refused(
+            StatusCode::BAD_REQUEST,
+            "the request target is not a path",
+            true,
+        ));
     }
-    if target.path_and_query().is_some_and(|target| target.as_str().len() > LONGEST_TARGET) {
-        return Err(refused(StatusCode::URI_TOO_LONG, "the request target is too long", true));
+    if target
+        .path_and_query()
+        .is_some_and(|target| target.as_str().len() > LONGEST_TARGET)
+    {
+        return Err(refused(
+            StatusCode::URI_TOO_LONG,
+            "the request target is too long",
+            true,
+        ));
     }
     if escapes_root(path) || has_encoded_nul(path) {
-        return Err(refused(StatusCode::BAD_REQUEST, "the path leaves the root or contains NUL", true));
+        return Err(refused(
+            StatusCode::BAD_REQUEST,
+            "the path leaves the root or contains NUL",
+            true,
+        ));
     }
     let host = host(request)?;
     lengths(request)?;
@@ -50,10 +69,14 @@ fn host<B>(request: &Request<B>) -> Result<String, Refused> {
     if fields.next().is_some() {
         return Err(bad("the request has several Host headers"));
     }
-    let field = field.map(|field| field.to_str().map_err(|_| bad("the Host header is malformed"))).transpose()?;
+    let field = field
+        .map(|field| field.to_str().map_err(|_| bad("the Host header is malformed")))
+        .transpose()?;
     let authority = request.uri().authority().map(|authority| authority.as_str());
     let raw = match (authority, field) {
-        (Some(authority), Some(field)) if request.version() == Version::HTTP_2 && !authority.eq_ignore_ascii_case(field) => {
+        (Some(authority), Some(field))
+            if request.version() == Version::HTTP_2 && !authority.eq_ignore_ascii_case(field) =>
+        {
             return Err(bad("Host and :authority differ"));
         }
         (Some(authority), _) => authority,
@@ -61,7 +84,9 @@ fn host<B>(request: &Request<B>) -> Result<String, Refused> {
         (None, None) if request.version() == Version::HTTP_10 => return Ok(String::new()),
         (None, None) => return Err(bad("the request has no Host header")),
     };
-    normalize_host(raw).map(std::borrow::Cow::into_owned).ok_or_else(|| bad("the Host header is malformed"))
+    normalize_host(raw)
+        .map(std::borrow::Cow::into_owned)
+        .ok_or_else(|| bad("the Host header is malformed"))
 }
 
 /// Content-Length and Transfer-Encoding, beyond what hyper checks.
@@ -82,7 +107,9 @@ fn lengths<B>(request: &Request<B>) -> Result<(), Refused> {
             return bad("Transfer-Encoding is HTTP/1.1's alone");
         }
         let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-        let plain = codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+        let plain = codings
+            .next()
+            .is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
         if !plain || codings.next().is_some() {
             return bad("a Transfer-Encoding other than chunked is not understood");
         }
@@ -96,7 +123,13 @@ pub fn is_chunked(headers: &HeaderMap) -> bool {
 }
 
 fn refused(status: StatusCode, message: &'static str, close: bool) -> Refused {
-    Refused { status, refusal: Refusal::BadRequest, message: message.to_owned(), close, retry_after: None }
+    Refused {
+        status,
+        refusal: Refusal::BadRequest,
+        message: message.to_owned(),
+        close,
+        retry_after: None,
+    }
 }
 
 #[cfg(test)]
@@ -108,13 +141,18 @@ mod tests {
         for (name, value) in fields {
             built = built.header(*name, *value);
         }
-        request(&built.body(()).expect("a request")).map(|checked| checked.host).map_err(|refused| refused.status.as_u16())
+        request(&built.body(()).expect("a request"))
+            .map(|checked| checked.host)
+            .map_err(|refused| refused.status.as_u16())
     }
 
     #[test]
     fn the_host_is_that_of_the_target_or_of_the_header() {
         assert_eq!(status("/", &[("host", "A.example:80")]), Ok("a.example".to_owned()));
-        assert_eq!(status("http://b.example/x", &[("host", "a.example")]), Ok("b.example".to_owned()));
+        assert_eq!(
+            status("http://b.example/x", &[("host", "a.example")]),
+            Ok("b.example".to_owned())
+        );
         assert_eq!(status("/", &[]), Err(400));
         assert_eq!(status("/", &[("host", "a"), ("host", "a")]), Err(400));
         assert_eq!(status("/", &[("host", "a b")]), Err(400));
@@ -124,7 +162,10 @@ mod tests {
     #[test]
     fn http_2_must_not_name_two_hosts() {
         let of = |host: &str| {
-            let built = Request::builder().version(Version::HTTP_2).uri("https://a.example/").header("host", host);
+            let built = Request::builder()
+                .version(Version::HTTP_2)
+                .uri("https://a.example/")
+                .header("host", host);
             request(&built.body(()).expect("a request")).is_ok()
         };
         assert!(of("a.example") && !of("b.example"));
@@ -132,7 +173,11 @@ mod tests {
 
     #[test]
     fn an_old_request_needs_no_host() {
-        let old = Request::builder().version(Version::HTTP_10).uri("/").body(()).expect("a request");
+        let old = Request::builder()
+            .version(Version::HTTP_10)
+            .uri("/")
+            .body(())
+            .expect("a request");
         assert_eq!(request(&old).expect("acceptable").host, "");
     }
 

@@ -41,13 +41,23 @@ pub fn identify(downstream: &Downstream, snapshot: &Snapshot, headers: &HeaderMa
     let (address, geo_header) = if trusted {
         let forwarded = headers.get_all("x-forwarded-for").iter();
         let lines: Vec<&str> = forwarded.map(|line| line.to_str().unwrap_or_default()).collect();
-        let geo_header = shared.settings.geo_header.as_ref().and_then(|name| headers.get(name)?.to_str().ok());
-        (address::client(downstream.peer, lines.into_iter(), &shared.settings.trusted_proxies), geo_header)
+        let geo_header = shared
+            .settings
+            .geo_header
+            .as_ref()
+            .and_then(|name| headers.get(name)?.to_str().ok());
+        (
+            address::client(downstream.peer, lines.into_iter(), &shared.settings.trusted_proxies),
+            geo_header,
+        )
     } else {
         (address::canonical(downstream.peer), None)
     };
     let known = downstream.client.lock();
-    if let Some(known) = known.as_ref().filter(|known| known.address == address && known.generations == generations && geo_header.is_none()) {
+    if let Some(known) = known
+        .as_ref()
+        .filter(|known| known.address == address && known.generations == generations && geo_header.is_none())
+    {
         return Arc::clone(known);
     }
     drop(known);
@@ -58,7 +68,9 @@ pub fn identify(downstream: &Downstream, snapshot: &Snapshot, headers: &HeaderMa
         address,
         address_header: header(address.to_string()).unwrap_or_else(|| HeaderValue::from_static("")),
         origin: snapshot.origins.as_ref().map(|origins| origins.of(&location)),
-        point_header: location.point.and_then(|point| header(format!("{:.4},{:.4}", point.latitude, point.longitude))),
+        point_header: location
+            .point
+            .and_then(|point| header(format!("{:.4},{:.4}", point.latitude, point.longitude))),
         country_header: location.country.clone().and_then(header),
         hash: hash(address),
         location,
@@ -86,7 +98,9 @@ impl Client {
             address,
             address_header: header(address.to_string()).expect("a header"),
             origin: None,
-            point_header: location.point.and_then(|point| header(format!("{:.4},{:.4}", point.latitude, point.longitude))),
+            point_header: location
+                .point
+                .and_then(|point| header(format!("{:.4},{:.4}", point.latitude, point.longitude))),
             country_header: location.country.clone().and_then(header),
             hash: hash(address),
             location,

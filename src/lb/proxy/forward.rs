@@ -61,8 +61,14 @@ pub struct Forwarding<'a> {
 enum AttemptError {
     Connect(connect::Error),
     /// `reused`: the connection had carried another request before.
-    Exchange { failure: Failure, reused: bool },
-    Http2 { error: hyper::Error, sent: bool },
+    Exchange {
+        failure: Failure,
+        reused: bool,
+    },
+    Http2 {
+        error: hyper::Error,
+        sent: bool,
+    },
     Verdict(Verdict),
 }
 
@@ -135,29 +141,57 @@ impl Forwarding<'_> {
     fn pending(&self, parts: Parts, incoming: Incoming, upgrade: Option<Upgrade>) -> Pending {
         let has_body = !incoming.is_end_stream();
         // An HTTP/2 stream may stay open for hours without a byte; over HTTP/1.1 a slow body holds a connection.
-        let least_rate = if parts.version == Version::HTTP_2 { 0 } else { self.downstream.worker.shared.settings.least_body_rate };
-        let sending = has_body.then(|| incoming.size_hint().exact().map_or((Sending::Chunked, 0), |length| (Sending::Plain, length)));
+        let least_rate = if parts.version == Version::HTTP_2 {
+            0
+        } else {
+            self.downstream.worker.shared.settings.least_body_rate
+        };
+        let sending = has_body.then(|| {
+            incoming
+                .size_hint()
+                .exact()
+                .map_or((Sending::Chunked, 0), |length| (Sending::Plain, length))
+        });
         let ids: [u8; 24] = rand::random();
         let request_id = headers::given_request_id(&parts.headers, self.trusted)
             .or_else(|| HeaderValue::try_from(hex(&ids[..16])).ok())
             .unwrap_or_else(|| HeaderValue::from_static("-"));
-        let traceparent = (!headers::has_traceparent(&parts.headers)).then(|| format!("00-{}-{}-00", hex(&ids[..16]), hex(&ids[16..])));
-        Pending { body: has_body.then(|| RequestBody::new(incoming, least_rate)), has_body, sending, upgrade, request_id, traceparent, parts }
+        let traceparent = (!headers::has_traceparent(&parts.headers))
+            .then(|| format!("00-{}-{}-00", hex(&ids[..16]), hex(&ids[16..])));
+        Pending {
+            body: has_body.then(|| RequestBody::new(incoming, least_rate)),
+            has_body,
+            sending,
+            upgrade,
+            request_id,
+            traceparent,
+            parts,
+        }
     }
 
     fn sticky(&self, parts: &Parts) -> Option<Choice> {
         if self.backend.settings.affinity != Affinity::Cookie {
             return None;
         }
-        let found = self.downstream.worker.shared.signer.find(&parts.headers, self.snapshot, &self.backend.members);
-        found.map(|(cluster, endpoint)| Choice { cluster, endpoint: Arc::clone(endpoint) })
+        let found = self
+            .downstream
+            .worker
+            .shared
+            .signer
+            .find(&parts.headers, self.snapshot, &self.backend.members);
+        found.map(|(cluster, endpoint)| Choice {
+            cluster,
+            endpoint: Arc::clone(endpoint),
+        })
     }
 
     /// One attempt. If it fails and the body is intact, `pending` has it again.
     async fn attempt(&self, endpoint: &Arc<Endpoint>, pending: &mut Pending) -> Result<Answer, AttemptError> {
         let worker = &self.downstream.worker;
         let settings = &self.backend.settings;
-        let connect_limit = settings.connect_timeout.unwrap_or(worker.shared.settings.connect_timeout);
+        let connect_limit = settings
+            .connect_timeout
+            .unwrap_or(worker.shared.settings.connect_timeout);
         if settings.protocol == Protocol::H2c {
             return self.attempt_http2(endpoint, pending, connect_limit).await;
         }
@@ -168,7 +202,12 @@ impl Forwarding<'_> {
                 connection
             }
             None => {
-                let stream = worker.shared.connector.stream(endpoint, connect_limit).await.map_err(AttemptError::Connect)?;
+                let stream = worker
+                    .shared
+                    .connector
+                    .stream(endpoint, connect_limit)
+                    .await
+                    .map_err(AttemptError::Connect)?;
                 metrics.upstream_connects.inc();
                 Connection::new(stream)
             }
@@ -177,10 +216,17 @@ impl Forwarding<'_> {
         let sending = pending.sending.map_or(Sending::Plain, |(sending, _)| sending);
         let method = pending.parts.method.clone();
         let mut exchange = Exchange::begin(connection, method, body, sending, |head| self.write_head(head, pending));
-        let mut wait = Wait::new(&worker.waits, endpoint, worker.shared.clock.now_ms(), self.response_limit_ms());
+        let mut wait = Wait::new(
+            &worker.waits,
+            endpoint,
+            worker.shared.clock.now_ms(),
+            self.response_limit_ms(),
+        );
         let result = poll_fn(|cx| match exchange.poll_head(cx) {
             Poll::Ready(result) => Poll::Ready(Ok(result)),
-            Poll::Pending => wait.pending(cx).map_or(Poll::Pending, |verdict| Poll::Ready(Err(verdict))),
+            Poll::Pending => wait
+                .pending(cx)
+                .map_or(Poll::Pending, |verdict| Poll::Ready(Err(verdict))),
         })
         .await;
         match result {
@@ -197,12 +243,22 @@ impl Forwarding<'_> {
         }
     }
 
-    async fn attempt_http2(&self, endpoint: &Arc<Endpoint>, pending: &mut Pending, connect_limit: Duration) -> Result<Answer, AttemptError> {
+    async fn attempt_http2(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        pending: &mut Pending,
+        connect_limit: Duration,
+    ) -> Result<Answer, AttemptError> {
         let worker = &self.downstream.worker;
         let mut sender = match worker.pool.shared(endpoint.id) {
             Some(sender) => sender,
             None => {
-                let sender = worker.shared.connector.http2(endpoint, connect_limit).await.map_err(AttemptError::Connect)?;
+                let sender = worker
+                    .shared
+                    .connector
+                    .http2(endpoint, connect_limit)
+                    .await
+                    .map_err(AttemptError::Connect)?;
                 worker.shared.metrics.upstream_connects.inc();
                 worker.pool.share(endpoint.id, sender.clone());
                 sender
@@ -213,19 +269,34 @@ impl Forwarding<'_> {
         *request.version_mut() = Version::HTTP_2;
         let path = pending.parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let authority = self.original_host(&pending.parts);
-        if let Ok(uri) = http::Uri::builder().scheme("http").authority(authority).path_and_query(path).build() {
+        if let Ok(uri) = http::Uri::builder()
+            .scheme("http")
+            .authority(authority)
+            .path_and_query(path)
+            .build()
+        {
             *request.uri_mut() = uri;
         }
         self.outgoing(pending, true).emit(|name, value| {
-            if let (Ok(name), Ok(value)) = (header::HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
+            if let (Ok(name), Ok(value)) = (
+                header::HeaderName::from_bytes(name.as_bytes()),
+                HeaderValue::from_bytes(value),
+            ) {
                 request.headers_mut().append(name, value);
             }
         });
         let mut sent = std::pin::pin!(sender.try_send_request(request));
-        let mut wait = Wait::new(&worker.waits, endpoint, worker.shared.clock.now_ms(), self.response_limit_ms());
+        let mut wait = Wait::new(
+            &worker.waits,
+            endpoint,
+            worker.shared.clock.now_ms(),
+            self.response_limit_ms(),
+        );
         let result = poll_fn(|cx| match sent.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(Ok(result)),
-            Poll::Pending => wait.pending(cx).map_or(Poll::Pending, |verdict| Poll::Ready(Err(verdict))),
+            Poll::Pending => wait
+                .pending(cx)
+                .map_or(Poll::Pending, |verdict| Poll::Ready(Err(verdict))),
         })
         .await;
         match result {
@@ -234,14 +305,21 @@ impl Forwarding<'_> {
                 let returned = failed.take_message().map(Request::into_body);
                 let sent = returned.is_none();
                 pending.body = returned.filter(|_| pending.has_body);
-                Err(AttemptError::Http2 { error: failed.into_error(), sent })
+                Err(AttemptError::Http2 {
+                    error: failed.into_error(),
+                    sent,
+                })
             }
             Err(verdict) => Err(AttemptError::Verdict(verdict)),
         }
     }
 
     fn response_limit_ms(&self) -> u64 {
-        let limit = self.backend.settings.response_timeout.unwrap_or(self.downstream.worker.shared.settings.response_timeout);
+        let limit = self
+            .backend
+            .settings
+            .response_timeout
+            .unwrap_or(self.downstream.worker.shared.settings.response_timeout);
         u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -271,7 +349,14 @@ impl Forwarding<'_> {
     fn write_head(&self, head: &mut Vec<u8>, pending: &Pending) {
         head.extend_from_slice(pending.parts.method.as_str().as_bytes());
         head.push(b' ');
-        head.extend_from_slice(pending.parts.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
+        head.extend_from_slice(
+            pending
+                .parts
+                .uri
+                .path_and_query()
+                .map_or("/", |path| path.as_str())
+                .as_bytes(),
+        );
         head.extend_from_slice(b" HTTP/1.1\r\n");
         self.outgoing(pending, false).emit(|name, value| {
             head.extend_from_slice(name.as_bytes());
@@ -283,7 +368,12 @@ impl Forwarding<'_> {
     }
 
     /// Lets the endpoint's record know what happened, and says what kind of failure it was.
-    fn note(&self, choice: &Choice, attempted: &Result<Answer, AttemptError>, took: Duration) -> (FailureOrigin, RetryClass) {
+    fn note(
+        &self,
+        choice: &Choice,
+        attempted: &Result<Answer, AttemptError>,
+        took: Duration,
+    ) -> (FailureOrigin, RetryClass) {
         let shared = &self.downstream.worker.shared;
         let endpoint = &choice.endpoint;
         let counters = self.member(choice.cluster).map(|member| &member.counters);
@@ -296,7 +386,11 @@ impl Forwarding<'_> {
                 if endpoint.answered(shared.clock.now_ms(), took, status.is_server_error(), &shared.outlier) {
                     shared.eject(&self.backend, choice.cluster, endpoint);
                 }
-                let class = if status == StatusCode::SERVICE_UNAVAILABLE { RetryClass::NotYetSent } else { RetryClass::Never };
+                let class = if status == StatusCode::SERVICE_UNAVAILABLE {
+                    RetryClass::NotYetSent
+                } else {
+                    RetryClass::Never
+                };
                 return (FailureOrigin::Upstream, class);
             }
             Err(_) => {
@@ -305,14 +399,22 @@ impl Forwarding<'_> {
                 }
             }
         }
-        let Err(error) = attempted else { return (FailureOrigin::Internal, RetryClass::Never) };
+        let Err(error) = attempted else {
+            return (FailureOrigin::Internal, RetryClass::Never);
+        };
         match error {
             AttemptError::Connect(_) => {
                 shared.unreachable(endpoint);
                 (FailureOrigin::Upstream, RetryClass::NotYetSent)
             }
-            AttemptError::Exchange { failure: Failure::Request { .. }, .. } => (FailureOrigin::Downstream, RetryClass::Never),
-            AttemptError::Exchange { failure: Failure::Closed { answered: false, .. }, .. } => {
+            AttemptError::Exchange {
+                failure: Failure::Request { .. },
+                ..
+            } => (FailureOrigin::Downstream, RetryClass::Never),
+            AttemptError::Exchange {
+                failure: Failure::Closed { answered: false, .. },
+                ..
+            } => {
                 // The other connections are as likely to be dead.
                 self.downstream.worker.pool.clear(endpoint.id);
                 shared.suspect(endpoint);
@@ -333,8 +435,19 @@ impl Forwarding<'_> {
     }
 
     /// Where to try again, if at all.
-    fn decide(&self, origin: FailureOrigin, class: RetryClass, pending: &Pending, tried: &[usize], choice: &Choice, ticket: &mut Ticket) -> Option<Choice> {
-        let replay = Replay { body_intact: pending.has_body == pending.body.is_some(), idempotent: pending.parts.method.is_idempotent() };
+    fn decide(
+        &self,
+        origin: FailureOrigin,
+        class: RetryClass,
+        pending: &Pending,
+        tried: &[usize],
+        choice: &Choice,
+        ticket: &mut Ticket,
+    ) -> Option<Choice> {
+        let replay = Replay {
+            body_intact: pending.has_body == pending.body.is_some(),
+            idempotent: pending.parts.method.is_idempotent(),
+        };
         let attempts_left = ticket.retries + 1 < MOST_ATTEMPTS;
         if retry::decide(origin, class, replay, attempts_left, true) == Decision::GiveUp {
             return None;
@@ -349,7 +462,14 @@ impl Forwarding<'_> {
         Some(next)
     }
 
-    fn answer(&self, answer: Answer, choice: &Choice, pending: Pending, mut ticket: Ticket, set_cookie: bool) -> Response<ResponseBody> {
+    fn answer(
+        &self,
+        answer: Answer,
+        choice: &Choice,
+        pending: Pending,
+        mut ticket: Ticket,
+        set_cookie: bool,
+    ) -> Response<ResponseBody> {
         ticket.status = answer.status().as_u16();
         let (mut head, body) = match answer {
             Answer::Http1(head, exchange) => {
@@ -377,7 +497,12 @@ impl Forwarding<'_> {
         let headers = head.headers_mut();
         headers.insert("x-lb-cluster", self.snapshot.clusters[choice.cluster].header.clone());
         if self.backend.settings.affinity == Affinity::Cookie && set_cookie {
-            let cookie = self.downstream.worker.shared.signer.set_cookie(&choice.endpoint, self.downstream.is_tls);
+            let cookie = self
+                .downstream
+                .worker
+                .shared
+                .signer
+                .set_cookie(&choice.endpoint, self.downstream.is_tls);
             if let Some(cookie) = cookie {
                 headers.append(header::SET_COOKIE, cookie);
             }
@@ -386,14 +511,23 @@ impl Forwarding<'_> {
     }
 
     fn unasked_upgrade(&self, parts: &Parts, ticket: Ticket) -> Response<ResponseBody> {
-        let message = format!("an endpoint of {} switched protocols without being asked", self.backend.key);
-        let refused = Refused { status: StatusCode::BAD_GATEWAY, ..refuse::unavailable(Refusal::Upstream, message) };
+        let message = format!(
+            "an endpoint of {} switched protocols without being asked",
+            self.backend.key
+        );
+        let refused = Refused {
+            status: StatusCode::BAD_GATEWAY,
+            ..refuse::unavailable(Refusal::Upstream, message)
+        };
         refused.respond(&parts.headers, ticket)
     }
 
     fn shed(&self, parts: &Parts, ticket: Ticket) -> Response<ResponseBody> {
         let message = format!("service {} is at its capacity in all clusters", self.backend.key);
-        let refused = Refused { retry_after: Some(1), ..refuse::unavailable(Refusal::Shed, message) };
+        let refused = Refused {
+            retry_after: Some(1),
+            ..refuse::unavailable(Refusal::Shed, message)
+        };
         refused.respond(&parts.headers, ticket)
     }
 
@@ -402,33 +536,79 @@ impl Forwarding<'_> {
         refuse::unavailable(Refusal::NoBackend, message).respond(&parts.headers, ticket)
     }
 
-    fn failed(&self, error: &AttemptError, endpoint: &Endpoint, parts: &Parts, mut ticket: Ticket) -> Response<ResponseBody> {
+    fn failed(
+        &self,
+        error: &AttemptError,
+        endpoint: &Endpoint,
+        parts: &Parts,
+        mut ticket: Ticket,
+    ) -> Response<ResponseBody> {
         let (status, refusal, message, detail) = match error {
-            AttemptError::Connect(error) => {
-                (StatusCode::SERVICE_UNAVAILABLE, Refusal::Upstream, "cannot be reached", crate::chain(error))
-            }
-            AttemptError::Exchange { failure: failure @ Failure::Request { source }, .. } => {
+            AttemptError::Connect(error) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Refusal::Upstream,
+                "cannot be reached",
+                crate::chain(error),
+            ),
+            AttemptError::Exchange {
+                failure: failure @ Failure::Request { source },
+                ..
+            } => {
                 let (status, message) = match source {
-                    crate::upstream::body::Error::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the request body arrives too slowly"),
-                    crate::upstream::body::Error::Read { .. } => (StatusCode::BAD_REQUEST, "the request body is malformed or incomplete"),
+                    crate::upstream::body::Error::TooSlow => {
+                        (StatusCode::REQUEST_TIMEOUT, "the request body arrives too slowly")
+                    }
+                    crate::upstream::body::Error::Read { .. } => {
+                        (StatusCode::BAD_REQUEST, "the request body is malformed or incomplete")
+                    }
                 };
                 ticket.error = Some(crate::chain(failure));
-                let refused = Refused { status, refusal: Refusal::BadRequest, message: message.to_owned(), close: true, retry_after: None };
+                let refused = Refused {
+                    status,
+                    refusal: Refusal::BadRequest,
+                    message: message.to_owned(),
+                    close: true,
+                    retry_after: None,
+                };
                 return refused.respond(&parts.headers, ticket);
             }
             AttemptError::Exchange { failure, reused } => {
                 let kept = if *reused { " (kept connection)" } else { "" };
-                (StatusCode::BAD_GATEWAY, Refusal::Upstream, "gave no valid answer", crate::chain(failure) + kept)
+                (
+                    StatusCode::BAD_GATEWAY,
+                    Refusal::Upstream,
+                    "gave no valid answer",
+                    crate::chain(failure) + kept,
+                )
             }
-            AttemptError::Http2 { error, .. } => (StatusCode::BAD_GATEWAY, Refusal::Upstream, "gave no valid answer", crate::chain(error)),
-            AttemptError::Verdict(Verdict::TimedOut) => (StatusCode::GATEWAY_TIMEOUT, Refusal::Timeout, "did not answer in time", "timed out".to_owned()),
-            AttemptError::Verdict(Verdict::EndpointFailed) => {
-                (StatusCode::BAD_GATEWAY, Refusal::Upstream, "failed while it was answering", "endpoint failed".to_owned())
-            }
+            AttemptError::Http2 { error, .. } => (
+                StatusCode::BAD_GATEWAY,
+                Refusal::Upstream,
+                "gave no valid answer",
+                crate::chain(error),
+            ),
+            AttemptError::Verdict(Verdict::TimedOut) => (
+                StatusCode::GATEWAY_TIMEOUT,
+                Refusal::Timeout,
+                "did not answer in time",
+                "timed out".to_owned(),
+            ),
+            AttemptError::Verdict(Verdict::EndpointFailed) => (
+                StatusCode::BAD_GATEWAY,
+                Refusal::Upstream,
+                "failed while it was answering",
+                "endpoint failed".to_owned(),
+            ),
         };
         ticket.error = Some(detail);
-        let message = format!("an endpoint of service {} in cluster {} {message}", self.backend.key, endpoint.cluster);
-        let refused = Refused { status, ..refuse::unavailable(refusal, message) };
+        let message = format!(
+            "an endpoint of service {} in cluster {} {message}",
+            self.backend.key, endpoint.cluster
+        );
+        let refused = Refused {
+            status,
+            ..refuse::unavailable(refusal, message)
+        };
         refused.respond(&parts.headers, ticket)
     }
 }
@@ -438,7 +618,9 @@ async fn first_chunk(pending: &mut Pending) -> Result<(), Refused> {
     if pending.parts.version == Version::HTTP_2 || !check::is_chunked(&pending.parts.headers) {
         return Ok(());
     }
-    let Some(body) = pending.body.as_mut() else { return Ok(()) };
+    let Some(body) = pending.body.as_mut() else {
+        return Ok(());
+    };
     // A client that waits for the response before it sends gets its way after a while.
     match tokio::time::timeout(FIRST_CHUNK, poll_fn(|cx| body.poll_first(cx))).await {
         Ok(Err(_)) => Err(Refused {

@@ -83,7 +83,12 @@ impl Outgoing<'_> {
     fn emit_forwarded(&self, sink: &mut impl FnMut(&str, &[u8])) {
         let client = self.client.address_header.as_bytes();
         if self.trusted {
-            let before: Vec<&[u8]> = self.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
+            let before: Vec<&[u8]> = self
+                .headers
+                .get_all("x-forwarded-for")
+                .iter()
+                .map(HeaderValue::as_bytes)
+                .collect();
             let mut line = before.join(&b", "[..]);
             if !line.is_empty() {
                 line.extend_from_slice(b", ");
@@ -116,7 +121,9 @@ impl Outgoing<'_> {
             // Ours replaces a broken one, and a state without its parent means nothing.
             return self.traceparent.is_some();
         }
-        let Some(name) = name.as_str().strip_prefix("x-") else { return false };
+        let Some(name) = name.as_str().strip_prefix("x-") else {
+            return false;
+        };
         match name {
             "forwarded-for" | "real-ip" | "request-id" | "lb-cluster" => true,
             _ if name.starts_with("client-geo-") => true,
@@ -148,7 +155,10 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     let mut names = Vec::new();
     for value in headers.get_all(header::CONNECTION) {
         for token in value.to_str().unwrap_or_default().split(',').map(str::trim) {
-            if token.eq_ignore_ascii_case("keep-alive") || token.eq_ignore_ascii_case("close") || token.eq_ignore_ascii_case("upgrade") {
+            if token.eq_ignore_ascii_case("keep-alive")
+                || token.eq_ignore_ascii_case("close")
+                || token.eq_ignore_ascii_case("upgrade")
+            {
                 continue;
             }
             names.extend(HeaderName::from_bytes(token.as_bytes()).ok());
@@ -166,8 +176,13 @@ pub fn given_request_id(headers: &HeaderMap, trusted: bool) -> Option<HeaderValu
 
 /// Whether the client sent a W3C traceparent that can be passed on.
 pub fn has_traceparent(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get("traceparent").map(HeaderValue::as_bytes) else { return false };
-    let is_hex = |part: &[u8]| part.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte));
+    let Some(value) = headers.get("traceparent").map(HeaderValue::as_bytes) else {
+        return false;
+    };
+    let is_hex = |part: &[u8]| {
+        part.iter()
+            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte))
+    };
     let parts: Vec<&[u8]> = value.split(|byte| *byte == b'-').collect();
     match parts[..] {
         [version, trace, span, flags] => {
@@ -184,7 +199,11 @@ pub fn has_traceparent(headers: &HeaderMap) -> bool {
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).map(char::from).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
+        .map(char::from)
+        .collect()
 }
 
 #[cfg(test)]
@@ -200,7 +219,12 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        let location = Location { point: Point::checked(50.47, 3.82), country: Some("BE".to_owned()), clusters: Vec::new(), source: Source::Map };
+        let location = Location {
+            point: Point::checked(50.47, 3.82),
+            country: Some("BE".to_owned()),
+            clusters: Vec::new(),
+            source: Source::Map,
+        };
         let client = Client::of_test("81.2.69.142", location);
         let mut outgoing = Outgoing {
             headers: &headers,
@@ -258,11 +282,28 @@ mod tests {
 
     #[test]
     fn a_trusted_proxys_claims_are_kept_and_its_own_address_appended() {
-        let claims = [("x-forwarded-for", "81.2.69.142"), ("x-forwarded-for", "10.9.9.9"), ("x-forwarded-proto", "http"), ("x-forwarded-prefix", "/a")];
+        let claims = [
+            ("x-forwarded-for", "81.2.69.142"),
+            ("x-forwarded-for", "10.9.9.9"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-prefix", "/a"),
+        ];
         let lines = emitted(&claims, |outgoing| outgoing.trusted = true);
-        assert!(lines.contains(&"x-forwarded-for: 81.2.69.142, 10.9.9.9, 10.0.0.1".to_owned()), "{lines:?}");
-        assert!(lines.contains(&"x-forwarded-proto: http".to_owned()) && lines.contains(&"x-forwarded-prefix: /a".to_owned()));
-        assert_eq!(lines.iter().filter(|line| line.starts_with("x-forwarded-proto")).count(), 1);
+        assert!(
+            lines.contains(&"x-forwarded-for: 81.2.69.142, 10.9.9.9, 10.0.0.1".to_owned()),
+            "{lines:?}"
+        );
+        assert!(
+            lines.contains(&"x-forwarded-proto: http".to_owned())
+                && lines.contains(&"x-forwarded-prefix: /a".to_owned())
+        );
+        assert_eq!(
+            lines
+                .iter()
+                .filter(|line| line.starts_with("x-forwarded-proto"))
+                .count(),
+            1
+        );
     }
 
     #[test]
@@ -284,10 +325,19 @@ mod tests {
     fn the_body_is_framed_anew() {
         let sent = |body, fields: &[(&'static str, &'static str)]| {
             let lines = emitted(fields, |outgoing| outgoing.body = body);
-            lines.into_iter().filter(|line| line.starts_with("content-length") || line.starts_with("transfer-encoding")).collect::<Vec<_>>()
+            lines
+                .into_iter()
+                .filter(|line| line.starts_with("content-length") || line.starts_with("transfer-encoding"))
+                .collect::<Vec<_>>()
         };
-        assert_eq!(sent(Some((Sending::Plain, 5)), &[("content-length", "5")]), ["content-length: 5"]);
-        assert_eq!(sent(Some((Sending::Chunked, 0)), &[("transfer-encoding", "chunked")]), ["transfer-encoding: chunked"]);
+        assert_eq!(
+            sent(Some((Sending::Plain, 5)), &[("content-length", "5")]),
+            ["content-length: 5"]
+        );
+        assert_eq!(
+            sent(Some((Sending::Chunked, 0)), &[("transfer-encoding", "chunked")]),
+            ["transfer-encoding: chunked"]
+        );
         assert_eq!(sent(None, &[("content-length", "0")]), ["content-length: 0"]);
         assert!(sent(None, &[]).is_empty());
     }

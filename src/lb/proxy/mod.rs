@@ -7,8 +7,8 @@ pub mod forward;
 pub mod headers;
 pub mod refuse;
 pub mod response;
-pub mod ticket;
 mod select;
+pub mod ticket;
 mod upgrade;
 
 use std::{convert::Infallible, sync::Arc};
@@ -16,11 +16,7 @@ use std::{convert::Infallible, sync::Arc};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
-use crate::{
-    metrics::Refusal,
-    runtime::Snapshot,
-    serve::conn::Downstream,
-};
+use crate::{metrics::Refusal, runtime::Snapshot, serve::conn::Downstream};
 use refuse::Refused;
 use response::ResponseBody;
 use ticket::Ticket;
@@ -29,7 +25,10 @@ use ticket::Ticket;
 ///
 /// # Errors
 /// Never: whatever goes wrong is an answer.
-pub async fn serve(downstream: Arc<Downstream>, request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
+pub async fn serve(
+    downstream: Arc<Downstream>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
     let snapshot = downstream.worker.shared.snapshot.load_full();
     let trusted = downstream.is_trusted();
     let client = client::identify(&downstream, &snapshot, request.headers(), trusted);
@@ -38,12 +37,21 @@ pub async fn serve(downstream: Arc<Downstream>, request: Request<Incoming>) -> R
         Ok(checked) => checked,
         Err(refused) => return Ok(refused.respond(request.headers(), ticket)),
     };
-    let Some(target) = snapshot.routes.find(&checked.host, request.uri().path()).and_then(|target| snapshot.targets.get(*target)) else {
+    let Some(target) = snapshot
+        .routes
+        .find(&checked.host, request.uri().path())
+        .and_then(|target| snapshot.targets.get(*target))
+    else {
         let refused = no_route(&snapshot, &checked.host, request.uri().path());
         return Ok(refused.respond(request.headers(), ticket));
     };
     ticket.route = Some(Arc::clone(&target.ingress));
-    let secure = downstream.is_tls || (trusted && request.headers().get("x-forwarded-proto").is_some_and(|proto| proto == "https"));
+    let secure = downstream.is_tls
+        || (trusted
+            && request
+                .headers()
+                .get("x-forwarded-proto")
+                .is_some_and(|proto| proto == "https"));
     if target.ssl_redirect && !secure {
         return Ok(redirect(&checked.host, &request, ticket));
     }
@@ -51,7 +59,14 @@ pub async fn serve(downstream: Arc<Downstream>, request: Request<Incoming>) -> R
     if let Some(refused) = refuse::unserved(&backend) {
         return Ok(refused.respond(request.headers(), ticket));
     }
-    let forwarding = forward::Forwarding { downstream: &downstream, snapshot: &snapshot, backend, client, trusted, host: &checked.host };
+    let forwarding = forward::Forwarding {
+        downstream: &downstream,
+        snapshot: &snapshot,
+        backend,
+        client,
+        trusted,
+        host: &checked.host,
+    };
     Ok(forwarding.run(request, ticket).await)
 }
 
@@ -61,7 +76,13 @@ fn no_route(snapshot: &Snapshot, host: &str, path: &str) -> Refused {
     } else {
         format!("no Ingress rule matches host {host:?} and path {path:?}")
     };
-    Refused { status: StatusCode::NOT_FOUND, refusal: Refusal::NoRoute, message, close: false, retry_after: None }
+    Refused {
+        status: StatusCode::NOT_FOUND,
+        refusal: Refusal::NoRoute,
+        message,
+        close: false,
+        retry_after: None,
+    }
 }
 
 fn redirect(host: &str, request: &Request<Incoming>, ticket: Ticket) -> Response<ResponseBody> {

@@ -31,7 +31,10 @@ impl Refused {
         ticket.worker.shared.metrics.refused(self.refusal);
         ticket.status = self.status.as_u16();
         ticket.error.get_or_insert_with(|| self.message.clone());
-        let wants_json = asked.get_all(header::ACCEPT).iter().any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("application/json")));
+        let wants_json = asked
+            .get_all(header::ACCEPT)
+            .iter()
+            .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("application/json")));
         let (kind, text) = if wants_json {
             let body = serde_json::json!({"error": self.message, "reason": self.refusal.name(), "status": self.status.as_u16()});
             ("application/json", format!("{body}\n"))
@@ -56,7 +59,9 @@ impl Refused {
 /// The answer if a backend cannot be served at all.
 pub fn unserved(backend: &Backend) -> Option<Refused> {
     let message = match &backend.problem {
-        Some(problem @ (Problem::ServiceNotFound | Problem::PortNotFound | Problem::NotAService)) => explain(&backend.key, problem),
+        Some(problem @ (Problem::ServiceNotFound | Problem::PortNotFound | Problem::NotAService)) => {
+            explain(&backend.key, problem)
+        }
         None if backend.has_endpoints() => return None,
         None => format!("service {} has no endpoints in any cluster", backend.key),
     };
@@ -65,5 +70,11 @@ pub fn unserved(backend: &Backend) -> Option<Refused> {
 
 /// 503.
 pub fn unavailable(refusal: Refusal, message: String) -> Refused {
-    Refused { status: StatusCode::SERVICE_UNAVAILABLE, refusal, message, close: false, retry_after: None }
+    Refused {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        refusal,
+        message,
+        close: false,
+        retry_after: None,
+    }
 }

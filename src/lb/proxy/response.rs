@@ -56,24 +56,36 @@ pub enum Error {
 impl ResponseBody {
     /// Our own words.
     pub fn full(text: Bytes, ticket: Ticket) -> Self {
-        Self { kind: Kind::Full(text), ticket: Some(ticket) }
+        Self {
+            kind: Kind::Full(text),
+            ticket: Some(ticket),
+        }
     }
 
     /// The body of an exchange whose head has arrived.
     pub fn http1(exchange: Exchange, endpoint: Arc<Endpoint>, ticket: Ticket) -> Self {
-        let mut body = Self { kind: Kind::Http1(Some(Box::new((exchange, endpoint)))), ticket: Some(ticket) };
+        let mut body = Self {
+            kind: Kind::Http1(Some(Box::new((exchange, endpoint)))),
+            ticket: Some(ticket),
+        };
         body.keep_connection();
         body
     }
 
     /// The body of an HTTP/2 stream.
     pub fn http2(incoming: Incoming, ticket: Ticket) -> Self {
-        Self { kind: Kind::Http2(incoming), ticket: Some(ticket) }
+        Self {
+            kind: Kind::Http2(incoming),
+            ticket: Some(ticket),
+        }
     }
 
     /// Nothing, when a tunnel follows.
     pub fn switched() -> Self {
-        Self { kind: Kind::Full(Bytes::new()), ticket: None }
+        Self {
+            kind: Kind::Full(Bytes::new()),
+            ticket: None,
+        }
     }
 
     /// Gives the connection back as soon as the exchange is over.
@@ -104,7 +116,9 @@ impl Body for ResponseBody {
                 this.keep_connection();
                 polled.map(|data| data.map(|data| data.map(Frame::data).map_err(|source| Error::Http1 { source })))
             }
-            Kind::Http2(incoming) => Pin::new(incoming).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(|source| Error::Http2 { source }))),
+            Kind::Http2(incoming) => Pin::new(incoming)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(|source| Error::Http2 { source }))),
         };
         let Some(ticket) = &mut this.ticket else { return polled };
         match &polled {
@@ -127,7 +141,10 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Full(text) => SizeHint::with_exact(text.len() as u64),
             Kind::Http1(None) => SizeHint::with_exact(0),
-            Kind::Http1(Some(exchange)) => exchange.0.remaining().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Kind::Http1(Some(exchange)) => exchange
+                .0
+                .remaining()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
             Kind::Http2(incoming) => incoming.size_hint(),
         }
     }

@@ -38,17 +38,31 @@ pub(super) enum First {
 impl Forwarding<'_> {
     /// The first attempt's choice. `sticky` is what a cookie says.
     pub(super) fn first(&self, random: u64, sticky: Option<Choice>) -> First {
-        let Some(origin) = self.client.origin.as_ref() else { return First::Nobody };
-        let Some(row) = self.row(origin) else { return First::Nobody };
+        let Some(origin) = self.client.origin.as_ref() else {
+            return First::Nobody;
+        };
+        let Some(row) = self.row(origin) else {
+            return First::Nobody;
+        };
         row.requests.fetch_add(1, Relaxed);
         if let Some(choice) = sticky {
             return First::Chosen(choice);
         }
-        let x = if self.backend.settings.affinity == Affinity::ClientIp { self.client.hash } else { random };
-        let Some(cluster) = row.wheel.pick(unit(x)) else {
-            return if row.wheel.is_empty() { First::Nobody } else { First::Shed };
+        let x = if self.backend.settings.affinity == Affinity::ClientIp {
+            self.client.hash
+        } else {
+            random
         };
-        let chosen = self.in_cluster(cluster, random, None).or_else(|| self.next(origin, &[cluster], None, random));
+        let Some(cluster) = row.wheel.pick(unit(x)) else {
+            return if row.wheel.is_empty() {
+                First::Nobody
+            } else {
+                First::Shed
+            };
+        };
+        let chosen = self
+            .in_cluster(cluster, random, None)
+            .or_else(|| self.next(origin, &[cluster], None, random));
         match chosen.or_else(|| self.desperate(cluster, origin, random)) {
             Some(choice) => First::Chosen(choice),
             None => First::Nobody,
@@ -57,13 +71,31 @@ impl Forwarding<'_> {
 
     /// The choice after clusters in `tried` failed: the next one in the client's order, else another endpoint of theirs.
     pub(super) fn next(&self, origin: &Origin, tried: &[usize], avoid: Option<u64>, random: u64) -> Option<Choice> {
-        let untried = origin.order.iter().filter(|cluster| !tried.contains(cluster) && self.takes_traffic(**cluster));
-        let elsewhere = untried.copied().find_map(|cluster| self.in_cluster(cluster, random, None));
-        elsewhere.or_else(|| origin.order.iter().filter(|cluster| tried.contains(cluster)).find_map(|&cluster| self.in_cluster(cluster, random, avoid)))
+        let untried = origin
+            .order
+            .iter()
+            .filter(|cluster| !tried.contains(cluster) && self.takes_traffic(**cluster));
+        let elsewhere = untried
+            .copied()
+            .find_map(|cluster| self.in_cluster(cluster, random, None));
+        elsewhere.or_else(|| {
+            origin
+                .order
+                .iter()
+                .filter(|cluster| tried.contains(cluster))
+                .find_map(|&cluster| self.in_cluster(cluster, random, avoid))
+        })
     }
 
     fn takes_traffic(&self, cluster: usize) -> bool {
-        let drained = self.backend.table.load().drained.get(cluster).copied().unwrap_or_default();
+        let drained = self
+            .backend
+            .table
+            .load()
+            .drained
+            .get(cluster)
+            .copied()
+            .unwrap_or_default();
         let known = &self.snapshot.clusters[cluster];
         !known.draining && known.scaler > 0.0 && !drained
     }
@@ -72,7 +104,10 @@ impl Forwarding<'_> {
         let client = (self.backend.settings.affinity == Affinity::ClientIp).then_some(self.client.hash);
         let now = self.downstream.worker.shared.clock.now_ms();
         let endpoint = self.member(cluster)?.pick(now, random, client, avoid)?;
-        Some(Choice { cluster, endpoint: Arc::clone(endpoint) })
+        Some(Choice {
+            cluster,
+            endpoint: Arc::clone(endpoint),
+        })
     }
 
     /// Nothing is usable: the health checks may be wrong, so an endpoint of the planned cluster is tried all the same.
@@ -81,7 +116,10 @@ impl Forwarding<'_> {
         clusters.into_iter().find_map(|cluster| {
             let endpoints = &self.member(cluster)?.endpoints;
             let endpoint = endpoints.get(random as usize % endpoints.len().max(1))?;
-            Some(Choice { cluster, endpoint: Arc::clone(endpoint) })
+            Some(Choice {
+                cluster,
+                endpoint: Arc::clone(endpoint),
+            })
         })
     }
 
@@ -96,7 +134,14 @@ impl Forwarding<'_> {
         }
         let origins = self.snapshot.origins.as_ref()?;
         let now = self.downstream.worker.shared.clock.now();
-        steer::plan(&self.backend, self.snapshot, origins, now, Occasion::Replan, Some(origin));
+        steer::plan(
+            &self.backend,
+            self.snapshot,
+            origins,
+            now,
+            Occasion::Replan,
+            Some(origin),
+        );
         Backend::row(&self.backend.table.load(), origin)
     }
 }

@@ -64,7 +64,13 @@ impl Ticket {
         worker.shared.metrics.requests_active.inc();
         downstream.begin_request();
         let logged = worker.log.is_on();
-        let header = |name| if logged { request.headers().get(name).cloned() } else { None };
+        let header = |name| {
+            if logged {
+                request.headers().get(name).cloned()
+            } else {
+                None
+            }
+        };
         Self {
             started: Instant::now(),
             client,
@@ -120,7 +126,8 @@ impl Ticket {
     }
 
     fn log(&self, duration: Duration) {
-        let text = |value: &Option<HeaderValue>| value.as_ref().and_then(|value| value.to_str().ok().map(str::to_owned));
+        let text =
+            |value: &Option<HeaderValue>| value.as_ref().and_then(|value| value.to_str().ok().map(str::to_owned));
         let (host, user_agent, request_id) = (text(&self.host), text(&self.user_agent), text(&self.request_id));
         let entry = Entry {
             client: self.client.address,
@@ -128,7 +135,12 @@ impl Ticket {
             country: self.client.location.country.as_deref(),
             method: self.method.as_str(),
             scheme: if self.downstream.is_tls { "https" } else { "http" },
-            host: self.uri.authority().map(|authority| authority.as_str()).or(host.as_deref()).unwrap_or_default(),
+            host: self
+                .uri
+                .authority()
+                .map(|authority| authority.as_str())
+                .or(host.as_deref())
+                .unwrap_or_default(),
             path: self.uri.path_and_query().map_or("", |path| path.as_str()),
             protocol: match self.version {
                 Version::HTTP_10 => "HTTP/1.0",

@@ -23,19 +23,33 @@ pub(super) fn wanted(request: &mut Request<Incoming>) -> Option<Upgrade> {
         return None;
     }
     let asks = request.headers().get_all(header::CONNECTION).iter().any(|value| {
-        value.to_str().is_ok_and(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")))
+        value.to_str().is_ok_and(|value| {
+            value
+                .split(',')
+                .any(|token| token.trim().eq_ignore_ascii_case("upgrade"))
+        })
     });
     let protocol = request.headers().get(header::UPGRADE).filter(|_| asks)?.clone();
     if protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2") {
         return None;
     }
-    Some(Upgrade { protocol, client: hyper::upgrade::on(request) })
+    Some(Upgrade {
+        protocol,
+        client: hyper::upgrade::on(request),
+    })
 }
 
 /// Answers 101 and joins both sides. Without a wish there is no tunnel, and the ticket comes back.
-pub(super) fn tunnel(wish: Option<Upgrade>, exchange: Exchange, response: &mut Response<()>, ticket: Ticket) -> Result<ResponseBody, Box<Ticket>> {
+pub(super) fn tunnel(
+    wish: Option<Upgrade>,
+    exchange: Exchange,
+    response: &mut Response<()>,
+    ticket: Ticket,
+) -> Result<ResponseBody, Box<Ticket>> {
     let Some(wish) = wish else { return Err(Box::new(ticket)) };
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     let (mut endpoint, already_read) = exchange.into_upgraded();
     let worker = std::sync::Arc::clone(&ticket.worker);
     tokio::spawn(async move {

@@ -17,7 +17,10 @@ pub struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { started: Instant::now(), now_ms: AtomicU64::new(0) }
+        Self {
+            started: Instant::now(),
+            now_ms: AtomicU64::new(0),
+        }
     }
 }
 
@@ -35,7 +38,8 @@ impl Clock {
     /// Reads the real clock.
     pub fn tick(&self) -> Duration {
         let now = self.started.elapsed();
-        self.now_ms.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Relaxed);
+        self.now_ms
+            .store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Relaxed);
         now
     }
 }

@@ -32,7 +32,10 @@ pub enum Address {
 impl Address {
     /// From a host that may be an address or a name.
     pub fn new(host: &str, port: u16) -> Self {
-        host.parse().map_or_else(|_| Self::Name(host.into(), port), |ip| Self::Socket(SocketAddr::new(ip, port)))
+        host.parse().map_or_else(
+            |_| Self::Name(host.into(), port),
+            |ip| Self::Socket(SocketAddr::new(ip, port)),
+        )
     }
 }
 
@@ -131,7 +134,9 @@ impl Endpoint {
     /// Connecting failed, or enough probes did; true if it was believed healthy.
     pub fn fail(&self, now_ms: u64) -> bool {
         self.streak.store(0, Relaxed);
-        self.failed_at_ms.compare_exchange(0, now_ms.max(1), Relaxed, Relaxed).is_ok()
+        self.failed_at_ms
+            .compare_exchange(0, now_ms.max(1), Relaxed, Relaxed)
+            .is_ok()
     }
 
     /// A probe's result; returns the new health if that changed it.
@@ -153,8 +158,16 @@ impl Endpoint {
     pub fn cost(&self, now_ms: u64) -> f64 {
         let age = Duration::from_millis(now_ms.saturating_sub(self.added_ms));
         // Everything is new when the process is: then nothing is to be spared.
-        let weight = if self.added_ms < 1000 { 1.0 } else { balance::slow_start(age, balance::SLOW_START_WINDOW, 1.0) };
-        balance::cost(f64::from_bits(self.latency.load(Relaxed)), self.in_flight.load(Relaxed), weight)
+        let weight = if self.added_ms < 1000 {
+            1.0
+        } else {
+            balance::slow_start(age, balance::SLOW_START_WINDOW, 1.0)
+        };
+        balance::cost(
+            f64::from_bits(self.latency.load(Relaxed)),
+            self.in_flight.load(Relaxed),
+            weight,
+        )
     }
 
     /// A request goes to it.

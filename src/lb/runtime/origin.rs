@@ -48,7 +48,11 @@ struct Known {
 impl Origins {
     /// For clusters with these names and places.
     pub fn new(names: Vec<Arc<str>>, points: Vec<Option<Point>>) -> Self {
-        Self { points, names, known: RwLock::default() }
+        Self {
+            points,
+            names,
+            known: RwLock::default(),
+        }
     }
 
     /// Whether the clusters are these.
@@ -59,7 +63,9 @@ impl Origins {
     /// The origin of a located client.
     pub fn of(&self, location: &Location) -> Arc<Origin> {
         // Places closer than a kilometre are one: more than any database resolves.
-        let cell = location.point.map(|point| ((point.latitude * 100.0) as i32, (point.longitude * 100.0) as i32));
+        let cell = location
+            .point
+            .map(|point| ((point.latitude * 100.0) as i32, (point.longitude * 100.0) as i32));
         let key = (cell, location.clusters.clone());
         if let Some(origin) = self.known.read().by_place.get(&key) {
             return Arc::clone(origin);
@@ -87,8 +93,18 @@ impl Origins {
             return Arc::clone(&known.all[0]);
         }
         let order = tiers.concat();
-        let nearest: Vec<&str> = order.iter().take(3).filter_map(|&cluster| self.names.get(cluster)).map(|name| &**name).collect();
-        let origin = Arc::new(Origin { id: known.all.len(), name: nearest.join(">").into(), order, tiers: tiers.clone() });
+        let nearest: Vec<&str> = order
+            .iter()
+            .take(3)
+            .filter_map(|&cluster| self.names.get(cluster))
+            .map(|name| &**name)
+            .collect();
+        let origin = Arc::new(Origin {
+            id: known.all.len(),
+            name: nearest.join(">").into(),
+            order,
+            tiers: tiers.clone(),
+        });
         known.all.push(Arc::clone(&origin));
         known.by_tiers.insert(tiers, Arc::clone(&origin));
         origin
@@ -106,7 +122,12 @@ mod tests {
     use traffic::locate::Source;
 
     fn at(latitude: f64, longitude: f64) -> Location {
-        Location { point: Point::checked(latitude, longitude), country: None, clusters: Vec::new(), source: Source::Database }
+        Location {
+            point: Point::checked(latitude, longitude),
+            country: None,
+            clusters: Vec::new(),
+            source: Source::Database,
+        }
     }
 
     fn origins() -> Origins {
@@ -117,7 +138,11 @@ mod tests {
     #[test]
     fn clients_with_one_order_are_one_origin() {
         let origins = origins();
-        let (london, berlin, new_york) = (origins.of(&at(51.5, 0.0)), origins.of(&at(52.5, 13.4)), origins.of(&at(40.7, -74.0)));
+        let (london, berlin, new_york) = (
+            origins.of(&at(51.5, 0.0)),
+            origins.of(&at(52.5, 13.4)),
+            origins.of(&at(40.7, -74.0)),
+        );
         assert_eq!(london, berlin);
         assert_eq!((london.id, &*london.name, &london.order[..]), (0, "eu>us", &[1, 0][..]));
         assert_eq!((new_york.id, &*new_york.name), (1, "us>eu"));
@@ -127,7 +152,10 @@ mod tests {
     #[test]
     fn mapped_clusters_make_their_own_origin() {
         let origins = origins();
-        let mapped = Location { clusters: vec!["us".to_owned(), "mars".to_owned()], ..at(51.5, 0.0) };
+        let mapped = Location {
+            clusters: vec!["us".to_owned(), "mars".to_owned()],
+            ..at(51.5, 0.0)
+        };
         assert_eq!(origins.of(&mapped).tiers, [[0], [1]]);
     }
 }

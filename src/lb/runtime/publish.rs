@@ -27,9 +27,17 @@ static NEXT_ENDPOINT: AtomicU64 = AtomicU64::new(1);
 
 /// The snapshot of `config`, taking over from `old` what is in both.
 pub fn snapshot(config: Config, old: &Snapshot, tuning: &Tuning, metrics: &Metrics, clock: &Clock) -> Snapshot {
-    let names: Vec<Arc<str>> = config.clusters.iter().map(|cluster| Arc::clone(&cluster.name)).collect();
+    let names: Vec<Arc<str>> = config
+        .clusters
+        .iter()
+        .map(|cluster| Arc::clone(&cluster.name))
+        .collect();
     let points: Vec<_> = config.clusters.iter().map(|cluster| cluster.point).collect();
-    let origins = old.origins.as_ref().filter(|origins| origins.is_for(&names, &points)).map(Arc::clone);
+    let origins = old
+        .origins
+        .as_ref()
+        .filter(|origins| origins.is_for(&names, &points))
+        .map(Arc::clone);
     let same_clusters = origins.is_some();
     let origins = origins.unwrap_or_else(|| Arc::new(Origins::new(names, points)));
     let known: HashMap<&Identity, &Arc<Endpoint>> = old
@@ -39,13 +47,21 @@ pub fn snapshot(config: Config, old: &Snapshot, tuning: &Tuning, metrics: &Metri
         .flat_map(|member| &member.endpoints)
         .map(|endpoint| (&endpoint.identity, endpoint))
         .collect();
-    let old_backends: HashMap<&str, &Arc<Backend>> = old.backends.iter().map(|backend| (&*backend.key, backend)).collect();
+    let old_backends: HashMap<&str, &Arc<Backend>> =
+        old.backends.iter().map(|backend| (&*backend.key, backend)).collect();
     let mut backends = Vec::new();
     for backend in config.backends {
         let before = old_backends.get(&*backend.key).filter(|_| same_clusters);
         let mut members: Vec<Option<Member>> = vec![None; config.clusters.len()];
         for member in &backend.members {
-            members[member.cluster] = Some(build_member(&backend, member, &config.clusters[member.cluster], &known, metrics, clock));
+            members[member.cluster] = Some(build_member(
+                &backend,
+                member,
+                &config.clusters[member.cluster],
+                &known,
+                metrics,
+                clock,
+            ));
         }
         let control = before.map_or_else(|| Control::new(tuning.clone()), |before| before.control.lock().clone());
         let built = Backend::new(backend.key, backend.problem, backend.settings, members, control);
@@ -98,11 +114,22 @@ fn build_member(
             known.get(&identity).map_or_else(
                 || {
                     let id = NEXT_ENDPOINT.fetch_add(1, Relaxed);
-                    Arc::new(Endpoint::new(id, identity, Arc::clone(&cluster.name), clock.now_ms(), !cluster.offline))
+                    Arc::new(Endpoint::new(
+                        id,
+                        identity,
+                        Arc::clone(&cluster.name),
+                        clock.now_ms(),
+                        !cluster.offline,
+                    ))
                 },
                 |known| Arc::clone(known),
             )
         })
         .collect();
-    Member { endpoints, ready: member.ready, total: member.total, counters: metrics.member(&backend.key, &cluster.name) }
+    Member {
+        endpoints,
+        ready: member.ready,
+        total: member.total,
+        counters: metrics.member(&backend.key, &cluster.name),
+    }
 }

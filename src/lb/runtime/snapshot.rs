@@ -99,10 +99,18 @@ impl Member {
         }
         let index = balance::pick_two(self.endpoints.len(), random, |index| {
             let endpoint = &self.endpoints[index];
-            if usable(&endpoint) { endpoint.cost(now_ms) } else { f64::INFINITY }
+            if usable(&endpoint) {
+                endpoint.cost(now_ms)
+            } else {
+                f64::INFINITY
+            }
         })?;
         let chosen = &self.endpoints[index];
-        if usable(&chosen) { Some(chosen) } else { self.endpoints.iter().find(usable) }
+        if usable(&chosen) {
+            Some(chosen)
+        } else {
+            self.endpoints.iter().find(usable)
+        }
     }
 }
 
@@ -115,7 +123,10 @@ impl Backend {
         members: Vec<Option<Member>>,
         control: Control<usize>,
     ) -> Self {
-        let options = Options { overload: settings.overload, ..Options::default() };
+        let options = Options {
+            overload: settings.overload,
+            ..Options::default()
+        };
         Self {
             key,
             problem,

@@ -51,9 +51,16 @@ pub fn clusters_for(backend: &Backend, snapshot: &Snapshot) -> Vec<Cluster> {
                 (member.ready.min(total) * member.usable_part(), total)
             });
             Cluster {
-                capacity: backend.settings.max_rps_per_endpoint.map_or(Capacity::Unknown, Capacity::PerEndpoint),
+                capacity: backend
+                    .settings
+                    .max_rps_per_endpoint
+                    .map_or(Capacity::Unknown, Capacity::PerEndpoint),
                 scaler: cluster.scaler,
-                state: if cluster.draining { State::Draining } else { State::Ready },
+                state: if cluster.draining {
+                    State::Draining
+                } else {
+                    State::Ready
+                },
                 ..Cluster::of_health(healthy, total)
             }
         })
@@ -70,7 +77,14 @@ pub enum Occasion {
 }
 
 /// Plans a backend and publishes its table. `newcomer` is an origin that has no row yet.
-pub fn plan(backend: &Backend, snapshot: &Snapshot, origins: &Origins, now: Duration, occasion: Occasion, newcomer: Option<&Origin>) {
+pub fn plan(
+    backend: &Backend,
+    snapshot: &Snapshot,
+    origins: &Origins,
+    now: Duration,
+    occasion: Occasion,
+    newcomer: Option<&Origin>,
+) {
     let mut control = backend.control.lock();
     let table = backend.table.load();
     let known = origins.all();
@@ -79,16 +93,34 @@ pub fn plan(backend: &Backend, snapshot: &Snapshot, origins: &Origins, now: Dura
     for origin in &known {
         let row = table.rows.get(origin.id).and_then(Option::as_ref);
         let asked = newcomer.is_some_and(|newcomer| newcomer.id == origin.id);
-        let Some(requests) = row.map(|row| Arc::clone(&row.requests)).or_else(|| asked.then(Arc::default)) else { continue };
+        let Some(requests) = row
+            .map(|row| Arc::clone(&row.requests))
+            .or_else(|| asked.then(Arc::default))
+        else {
+            continue;
+        };
         let sampled = (occasion == Occasion::Tick).then(|| requests.swap(0, Relaxed));
-        samples.push(Sample { key: origin.id, requests: sampled, tiers: origin.tiers.clone() });
+        samples.push(Sample {
+            key: origin.id,
+            requests: sampled,
+            tiers: origin.tiers.clone(),
+        });
         counters[origin.id] = Some(requests);
     }
     let clusters = clusters_for(backend, snapshot);
     let plan = control.tick(now, &clusters, &samples, &backend.options);
     let mut rows: Vec<Option<Arc<Row>>> = vec![None; known.len()];
     for (sample, served) in samples.iter().zip(&plan.origins) {
-        rows[sample.key] = counters[sample.key].take().map(|requests| Arc::new(Row { requests, wheel: Wheel::from(served), shed: served.shed }));
+        rows[sample.key] = counters[sample.key].take().map(|requests| {
+            Arc::new(Row {
+                requests,
+                wheel: Wheel::from(served),
+                shed: served.shed,
+            })
+        });
     }
-    backend.table.store(Arc::new(Table { rows, drained: plan.drained }));
+    backend.table.store(Arc::new(Table {
+        rows,
+        drained: plan.drained,
+    }));
 }

@@ -123,7 +123,8 @@ impl Downstream {
     /// Bytes arrived.
     pub fn note_read(&self) {
         if self.active.load(Relaxed) == 0 && self.head_since_ms.load(Relaxed) == 0 {
-            self.head_since_ms.store(self.worker.shared.clock.now_ms().max(1), Relaxed);
+            self.head_since_ms
+                .store(self.worker.shared.clock.now_ms().max(1), Relaxed);
         }
     }
 
@@ -131,7 +132,8 @@ impl Downstream {
     pub fn note_write(&self, blocked: bool) {
         let since = self.blocked_since_ms.load(Relaxed);
         if blocked && since == 0 {
-            self.blocked_since_ms.store(self.worker.shared.clock.now_ms().max(1), Relaxed);
+            self.blocked_since_ms
+                .store(self.worker.shared.clock.now_ms().max(1), Relaxed);
         } else if !blocked && since != 0 {
             self.blocked_since_ms.store(0, Relaxed);
         }
@@ -140,10 +142,15 @@ impl Downstream {
     /// Ends the connection if one of its times is over.
     pub fn sweep(&self, now_ms: u64, draining: bool) {
         let settings = &self.worker.shared.settings;
-        let older = |since: u64, limit: Duration| since != 0 && now_ms.saturating_sub(since) >= limit.as_millis() as u64;
+        let older =
+            |since: u64, limit: Duration| since != 0 && now_ms.saturating_sub(since) >= limit.as_millis() as u64;
         let is_idle = self.active.load(Relaxed) == 0;
-        let slow_head = is_idle && !self.is_http2.load(Relaxed) && older(self.head_since_ms.load(Relaxed), settings.header_timeout);
-        let stuck = older(self.blocked_since_ms.load(Relaxed), Duration::from_millis(WRITE_BLOCKED_MS));
+        let slow_head =
+            is_idle && !self.is_http2.load(Relaxed) && older(self.head_since_ms.load(Relaxed), settings.header_timeout);
+        let stuck = older(
+            self.blocked_since_ms.load(Relaxed),
+            Duration::from_millis(WRITE_BLOCKED_MS),
+        );
         if slow_head || stuck || now_ms == u64::MAX {
             self.order(CUT);
         } else if draining || (is_idle && older(self.idle_since_ms.load(Relaxed), settings.idle_timeout)) {
@@ -194,12 +201,19 @@ enum Ended {
     Cut,
 }
 
-async fn open(worker: Arc<Worker>, mut stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>) -> Result<(), Ended> {
+async fn open(
+    worker: Arc<Worker>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+) -> Result<(), Ended> {
     let mut client = peer.ip();
     let mut read = BytesMut::new();
     if address::is_trusted(address::canonical(client), &worker.shared.settings.proxy_protocol_from) {
         let header = proxy_header(&mut stream, &mut read);
-        let source = tokio::time::timeout(HANDSHAKE, header).await.map_err(|_| Ended::Slow)??;
+        let source = tokio::time::timeout(HANDSHAKE, header)
+            .await
+            .map_err(|_| Ended::Slow)??;
         client = source.map_or(client, |source| source.ip());
     }
     match tls {
@@ -209,8 +223,14 @@ async fn open(worker: Arc<Worker>, mut stream: TcpStream, peer: SocketAddr, tls:
             serve(stream, read.freeze(), downstream, is_http2).await
         }
         Some(acceptor) => {
-            let accepting = acceptor.accept(Rewound { before: read.freeze(), stream });
-            let stream = tokio::time::timeout(HANDSHAKE, accepting).await.map_err(|_| Ended::Slow)?.map_err(Ended::Tls)?;
+            let accepting = acceptor.accept(Rewound {
+                before: read.freeze(),
+                stream,
+            });
+            let stream = tokio::time::timeout(HANDSHAKE, accepting)
+                .await
+                .map_err(|_| Ended::Slow)?
+                .map_err(Ended::Tls)?;
             let downstream = Downstream::new(worker, client, true);
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             serve(stream, Bytes::new(), downstream, is_http2).await
@@ -278,7 +298,10 @@ where
             .max_header_list_size(u32::try_from(longest_head).unwrap_or(u32::MAX))
             .serve_connection(io, service);
         let mut connection = pin!(connection);
-        obey(&downstream, connection.as_mut(), |connection| connection.graceful_shutdown()).await
+        obey(&downstream, connection.as_mut(), |connection| {
+            connection.graceful_shutdown()
+        })
+        .await
     } else {
         // Time limits on heads are the sweep's: a timer per request would cost more than reading it.
         let connection = http1::Builder::new()
@@ -288,12 +311,19 @@ where
             .serve_connection(io, service)
             .with_upgrades();
         let mut connection = pin!(connection);
-        obey(&downstream, connection.as_mut(), |connection| connection.graceful_shutdown()).await
+        obey(&downstream, connection.as_mut(), |connection| {
+            connection.graceful_shutdown()
+        })
+        .await
     }
 }
 
 /// Drives a connection, and hands on the worker's orders.
-async fn obey<C>(downstream: &Downstream, mut connection: Pin<&mut C>, finish: impl Fn(Pin<&mut C>)) -> Result<(), Ended>
+async fn obey<C>(
+    downstream: &Downstream,
+    mut connection: Pin<&mut C>,
+    finish: impl Fn(Pin<&mut C>),
+) -> Result<(), Ended>
 where
     C: Future<Output = hyper::Result<()>>,
 {

@@ -23,7 +23,11 @@ pub struct Noted<S> {
 impl<S> Noted<S> {
     /// `before` has been read from `stream` already.
     pub fn new(stream: S, before: Bytes, downstream: Arc<Downstream>) -> Self {
-        Self { stream, before, downstream }
+        Self {
+            stream,
+            before,
+            downstream,
+        }
     }
 }
 
@@ -57,7 +61,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
         self.note(polled)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.note(polled)
     }

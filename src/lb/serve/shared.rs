@@ -114,7 +114,9 @@ impl Shared {
 
     /// Ejects an endpoint for bad answers, unless too many of its cluster's are already.
     pub fn eject(&self, backend: &Backend, cluster: usize, endpoint: &Endpoint) {
-        let Some(member) = backend.members.get(cluster).and_then(Option::as_ref) else { return };
+        let Some(member) = backend.members.get(cluster).and_then(Option::as_ref) else {
+            return;
+        };
         let ejected = member.endpoints.iter().filter(|endpoint| endpoint.is_ejected()).count();
         if ejected < self.outlier.most_ejected(member.endpoints.len()) {
             tracing::warn!(endpoint = %endpoint.shown, cluster = %endpoint.cluster, backend = %backend.key, "endpoint is ejected for its errors");

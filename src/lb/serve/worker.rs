@@ -14,7 +14,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{Shared, conn::{self, Downstream}};
+use super::{
+    Shared,
+    conn::{self, Downstream},
+};
 use crate::{
     access_log::AccessLog,
     runtime::clock,
@@ -109,8 +112,15 @@ impl Worker {
                 self.sweep(self.shared.clock.now_ms());
             }
         };
-        if tokio::time::timeout(self.shared.settings.drain_timeout, drained).await.is_err() {
-            tracing::warn!(worker = self.index, connections = self.open.load(Relaxed), "drain time is over, cutting what is open");
+        if tokio::time::timeout(self.shared.settings.drain_timeout, drained)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                worker = self.index,
+                connections = self.open.load(Relaxed),
+                "drain time is over, cutting what is open"
+            );
             self.shared.killed.cancel();
             self.sweep(u64::MAX);
             tokio::task::yield_now().await;

@@ -55,13 +55,29 @@ struct LeastRate {
 impl RequestBody {
     /// Wraps a body; `least_rate` in bytes per second, 0 for none.
     pub fn new(inner: Incoming, least_rate: u64) -> Self {
-        let least_rate = (least_rate > 0).then_some(LeastRate { bytes_per_second: least_rate, before: 0, timer: None });
-        Self { first: None, inner: Some(inner), touched: false, received: Arc::default(), least_rate }
+        let least_rate = (least_rate > 0).then_some(LeastRate {
+            bytes_per_second: least_rate,
+            before: 0,
+            timer: None,
+        });
+        Self {
+            first: None,
+            inner: Some(inner),
+            touched: false,
+            received: Arc::default(),
+            least_rate,
+        }
     }
 
     /// No body, where one is needed by type.
     pub fn empty() -> Self {
-        Self { first: None, inner: None, touched: false, received: Arc::default(), least_rate: None }
+        Self {
+            first: None,
+            inner: None,
+            touched: false,
+            received: Arc::default(),
+            least_rate: None,
+        }
     }
 
     /// Bytes received so far.
@@ -82,7 +98,9 @@ impl RequestBody {
         if self.first.is_some() || self.is_end_stream() {
             return Poll::Ready(Ok(()));
         }
-        let Some(inner) = &mut self.inner else { return Poll::Ready(Ok(())) };
+        let Some(inner) = &mut self.inner else {
+            return Poll::Ready(Ok(()));
+        };
         match ready!(Pin::new(inner).poll_frame(cx)) {
             Some(Ok(frame)) => {
                 self.first = frame.into_data().ok();
@@ -94,7 +112,9 @@ impl RequestBody {
     }
 
     fn check_rate(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        let Some(rate) = &mut self.least_rate else { return Ok(()) };
+        let Some(rate) = &mut self.least_rate else {
+            return Ok(());
+        };
         let received = self.received.load(Relaxed);
         let timer = rate.timer.get_or_insert_with(|| {
             rate.before = received;
@@ -111,7 +131,6 @@ impl RequestBody {
     }
 }
 
-
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = Error;
@@ -122,7 +141,9 @@ impl Body for RequestBody {
             self.received.fetch_add(first.len() as u64, Relaxed);
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
-        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let Some(inner) = &mut self.inner else {
+            return Poll::Ready(None);
+        };
         match Pin::new(inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
@@ -144,7 +165,10 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        let mut hint = self
+            .inner
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         if let Some(first) = &self.first {
             let more = first.len() as u64;
             let (lower, upper) = (hint.lower() + more, hint.upper().map(|upper| upper + more));

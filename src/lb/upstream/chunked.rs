@@ -51,7 +51,11 @@ impl Decoder {
             match self.0 {
                 State::Size => match line(buffer)? {
                     None => return Ok(Step::More),
-                    Some(line) => self.0 = parse_size(&line).map(|size| if size == 0 { State::Trailers } else { State::Data(size) }).ok_or(Malformed)?,
+                    Some(line) => {
+                        self.0 = parse_size(&line)
+                            .map(|size| if size == 0 { State::Trailers } else { State::Data(size) })
+                            .ok_or(Malformed)?
+                    }
                 },
                 State::Data(_) if buffer.is_empty() => return Ok(Step::More),
                 State::Data(left) => {
@@ -94,9 +98,15 @@ fn line(buffer: &mut BytesMut) -> Result<Option<BytesMut>, Malformed> {
 }
 
 fn parse_size(line: &[u8]) -> Option<u64> {
-    let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
+    let digits = line
+        .iter()
+        .position(|byte| !byte.is_ascii_hexdigit())
+        .unwrap_or(line.len());
     let (size, rest) = line.split_at(digits);
-    let extension = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t')).map(|at| rest[at]);
+    let extension = rest
+        .iter()
+        .position(|byte| !matches!(byte, b' ' | b'\t'))
+        .map(|at| rest[at]);
     if extension.is_some_and(|byte| byte != b';') || size.len() > 15 {
         return None;
     }
@@ -131,7 +141,16 @@ mod tests {
 
     #[test]
     fn malformed_chunks_are_refused() {
-        for body in [&b"0x5\r\nhello\r\n"[..], b"5\nhello\r\n", b"\r\n", b"+5\r\n", b"5 x\r\n", b"FFFFFFFFFFFFFFFFF\r\n", b"5\r\nhelloXX", b"1_0\r\n"] {
+        for body in [
+            &b"0x5\r\nhello\r\n"[..],
+            b"5\nhello\r\n",
+            b"\r\n",
+            b"+5\r\n",
+            b"5 x\r\n",
+            b"FFFFFFFFFFFFFFFFF\r\n",
+            b"5\r\nhelloXX",
+            b"1_0\r\n",
+        ] {
             assert_eq!(decode(&[body]), Err(Malformed), "{:?}", String::from_utf8_lossy(body));
         }
     }

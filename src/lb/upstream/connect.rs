@@ -105,25 +105,40 @@ impl Connector {
     /// # Errors
     /// When it cannot be had within `limit`.
     pub async fn stream(&self, endpoint: &Endpoint, limit: Duration) -> Result<Stream, Error> {
-        let timed_out = || Error::TimedOut { endpoint: Arc::clone(&endpoint.shown), limit };
-        tokio::time::timeout(limit, self.open(endpoint)).await.unwrap_or_else(|_| Err(timed_out()))
+        let timed_out = || Error::TimedOut {
+            endpoint: Arc::clone(&endpoint.shown),
+            limit,
+        };
+        tokio::time::timeout(limit, self.open(endpoint))
+            .await
+            .unwrap_or_else(|_| Err(timed_out()))
     }
 
     async fn open(&self, endpoint: &Endpoint) -> Result<Stream, Error> {
         let tcp = connect(&endpoint.identity.address).await?;
         // Neither option is worth failing for.
         let _ = tcp.set_nodelay(true);
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL);
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE)
+            .with_interval(KEEPALIVE_INTERVAL);
         let _ = SockRef::from(&tcp).set_tcp_keepalive(&keepalive);
         if endpoint.identity.protocol != Protocol::Https {
             return Ok(Stream::Tcp(tcp));
         }
-        let failed = |source| Error::Tls { endpoint: Arc::clone(&endpoint.shown), source };
+        let failed = |source| Error::Tls {
+            endpoint: Arc::clone(&endpoint.shown),
+            source,
+        };
         let name = match &endpoint.identity.address {
             Address::Socket(address) => ServerName::IpAddress(address.ip().into()),
-            Address::Name(name, _) => ServerName::try_from(name.to_string()).map_err(|error| failed(io::Error::other(error)))?,
+            Address::Name(name, _) => {
+                ServerName::try_from(name.to_string()).map_err(|error| failed(io::Error::other(error)))?
+            }
         };
-        let tls = tokio_rustls::TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await.map_err(failed)?;
+        let tls = tokio_rustls::TlsConnector::from(Arc::clone(&self.tls))
+            .connect(name, tcp)
+            .await
+            .map_err(failed)?;
         Ok(Stream::Tls(Box::new(tls)))
     }
 
@@ -139,7 +154,10 @@ impl Connector {
             .keep_alive_timeout(KEEPALIVE_INTERVAL)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|source| Error::Http2 { endpoint: Arc::clone(&endpoint.shown), source })?;
+            .map_err(|source| Error::Http2 {
+                endpoint: Arc::clone(&endpoint.shown),
+                source,
+            })?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "an HTTP/2 connection to an endpoint ended");
@@ -153,8 +171,14 @@ async fn connect(address: &Address) -> Result<TcpStream, Error> {
     let addresses: Vec<SocketAddr> = match address {
         Address::Socket(address) => vec![*address],
         Address::Name(name, port) => {
-            let failed = |source| Error::Resolve { name: Arc::clone(name), source };
-            tokio::net::lookup_host((&**name, *port)).await.map_err(failed)?.collect()
+            let failed = |source| Error::Resolve {
+                name: Arc::clone(name),
+                source,
+            };
+            tokio::net::lookup_host((&**name, *port))
+                .await
+                .map_err(failed)?
+                .collect()
         }
     };
     let mut last = None;
@@ -164,7 +188,10 @@ async fn connect(address: &Address) -> Result<TcpStream, Error> {
             Err(source) => last = Some(Error::Connect { address, source }),
         }
     }
-    Err(last.unwrap_or_else(|| Error::Resolve { name: address.to_string().into(), source: io::ErrorKind::NotFound.into() }))
+    Err(last.unwrap_or_else(|| Error::Resolve {
+        name: address.to_string().into(),
+        source: io::ErrorKind::NotFound.into(),
+    }))
 }
 
 /// Accepts any certificate; signatures are checked, so that the peer at least has its key.
@@ -189,7 +216,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -198,7 +230,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -79,7 +79,12 @@ pub struct Connection {
 impl Connection {
     /// A new connection.
     pub fn new(stream: Stream) -> Self {
-        Self { stream, read: BytesMut::new(), write: Vec::new(), reused: false }
+        Self {
+            stream,
+            read: BytesMut::new(),
+            write: Vec::new(),
+            reused: false,
+        }
     }
 }
 
@@ -176,9 +181,16 @@ impl Exchange {
             let answered = !self.connection.read.is_empty();
             self.connection.read.reserve(FIRST_READ);
             match poll_read_buf(Pin::new(&mut self.connection.stream), cx, &mut self.connection.read) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(broken.unwrap_or(Failure::Closed { answered, source: None }))),
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(broken.unwrap_or(Failure::Closed { answered, source: None })));
+                }
                 Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(source)) => return Poll::Ready(Err(Failure::Closed { answered, source: Some(source) })),
+                Poll::Ready(Err(source)) => {
+                    return Poll::Ready(Err(Failure::Closed {
+                        answered,
+                        source: Some(source),
+                    }));
+                }
                 Poll::Pending => return broken.map_or(Poll::Pending, |failure| Poll::Ready(Err(failure))),
             }
         }
@@ -203,12 +215,30 @@ impl Exchange {
                 Ok(None) => {}
                 Err(source) => return Poll::Ready(Some(Err(Failure::MalformedBody { source }))),
             }
-            self.connection.read.reserve(if self.left > FIRST_READ as u64 { LARGE_READ } else { FIRST_READ });
-            match ready!(poll_read_buf(Pin::new(&mut self.connection.stream), cx, &mut self.connection.read)) {
+            self.connection.read.reserve(if self.left > FIRST_READ as u64 {
+                LARGE_READ
+            } else {
+                FIRST_READ
+            });
+            match ready!(poll_read_buf(
+                Pin::new(&mut self.connection.stream),
+                cx,
+                &mut self.connection.read
+            )) {
                 Ok(0) if self.framing == Framing::Close => self.done = true,
-                Ok(0) => return Poll::Ready(Some(Err(Failure::Closed { answered: true, source: None }))),
+                Ok(0) => {
+                    return Poll::Ready(Some(Err(Failure::Closed {
+                        answered: true,
+                        source: None,
+                    })));
+                }
                 Ok(_) => {}
-                Err(source) => return Poll::Ready(Some(Err(Failure::Closed { answered: true, source: Some(source) }))),
+                Err(source) => {
+                    return Poll::Ready(Some(Err(Failure::Closed {
+                        answered: true,
+                        source: Some(source),
+                    })));
+                }
             }
         }
     }
@@ -274,10 +304,18 @@ impl Exchange {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         loop {
             while self.written < self.connection.write.len() || self.chunk_pending() {
-                let closed = |source| Failure::Closed { answered: false, source: Some(source) };
+                let closed = |source| Failure::Closed {
+                    answered: false,
+                    source: Some(source),
+                };
                 let head = &self.connection.write[self.written..];
                 let written = if self.chunk_pending() {
-                    let slices = [IoSlice::new(head), IoSlice::new(&self.prefix), IoSlice::new(&self.chunk), IoSlice::new(self.suffix)];
+                    let slices = [
+                        IoSlice::new(head),
+                        IoSlice::new(&self.prefix),
+                        IoSlice::new(&self.chunk),
+                        IoSlice::new(self.suffix),
+                    ];
                     ready!(Pin::new(&mut self.connection.stream).poll_write_vectored(cx, &slices)).map_err(closed)?
                 } else {
                     ready!(Pin::new(&mut self.connection.stream).poll_write(cx, head)).map_err(closed)?
@@ -304,7 +342,12 @@ impl Exchange {
                 }
                 Poll::Pending => {
                     if matches!(self.connection.stream, Stream::Tls(_)) {
-                        ready!(Pin::new(&mut self.connection.stream).poll_flush(cx)).map_err(|source| Failure::Closed { answered: false, source: Some(source) })?;
+                        ready!(Pin::new(&mut self.connection.stream).poll_flush(cx)).map_err(|source| {
+                            Failure::Closed {
+                                answered: false,
+                                source: Some(source),
+                            }
+                        })?;
                     }
                     return Poll::Pending;
                 }
@@ -312,7 +355,10 @@ impl Exchange {
         }
         match &mut self.connection.stream {
             Stream::Tcp(_) => Poll::Ready(Ok(())),
-            stream @ Stream::Tls(_) => Pin::new(stream).poll_flush(cx).map_err(|source| Failure::Closed { answered: false, source: Some(source) }),
+            stream @ Stream::Tls(_) => Pin::new(stream).poll_flush(cx).map_err(|source| Failure::Closed {
+                answered: false,
+                source: Some(source),
+            }),
         }
     }
 

@@ -64,7 +64,10 @@ pub fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Err
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(error) => return Err(Error::Syntax(error)),
     };
-    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Error::Syntax(httparse::Error::Status))?;
+    let status = response
+        .code
+        .and_then(|code| StatusCode::from_u16(code).ok())
+        .ok_or(Error::Syntax(httparse::Error::Status))?;
     let http_11 = response.version == Some(1);
     let base = buffer.as_ptr() as usize;
     let at = |part: &[u8]| (part.as_ptr() as usize - base, part.len());
@@ -74,9 +77,13 @@ pub fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Err
         *field = (at(header.name.as_bytes()), at(header.value));
     }
     let raw = buffer.split_to(length).freeze();
-    let mut building = Building { headers: HeaderMap::with_capacity(count), ..Building::default() };
+    let mut building = Building {
+        headers: HeaderMap::with_capacity(count),
+        ..Building::default()
+    };
     for ((name_at, name_length), (value_at, value_length)) in &fields[..count] {
-        let name = HeaderName::from_bytes(&raw[*name_at..name_at + name_length]).map_err(|_| Error::Syntax(httparse::Error::HeaderName))?;
+        let name = HeaderName::from_bytes(&raw[*name_at..name_at + name_length])
+            .map_err(|_| Error::Syntax(httparse::Error::HeaderName))?;
         building.field(name, raw.slice(*value_at..value_at + value_length))?;
     }
     building.finish(status, http_11, method).map(Some)
@@ -102,7 +109,11 @@ impl Building {
         if name == header::TRANSFER_ENCODING {
             // Anything but one plain `chunked` is a coding we cannot undo.
             let plain = value.as_bytes().eq_ignore_ascii_case(b"chunked");
-            return if plain && !std::mem::replace(&mut self.chunked, true) { Ok(()) } else { Err(Error::Framing) };
+            return if plain && !std::mem::replace(&mut self.chunked, true) {
+                Ok(())
+            } else {
+                Err(Error::Framing)
+            };
         }
         if name == header::CONTENT_LENGTH {
             let length = parse_length(value.as_bytes()).ok_or(Error::Framing)?;
@@ -143,7 +154,10 @@ impl Building {
         if self.chunked {
             self.headers.remove(header::CONTENT_LENGTH);
         }
-        let without_body = method == Method::HEAD || status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+        let without_body = method == Method::HEAD
+            || status.is_informational()
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED;
         let framing = match self.length {
             _ if without_body => Framing::Empty,
             _ if self.chunked => Framing::Chunked,
@@ -151,8 +165,17 @@ impl Building {
             Some(length) => Framing::Length(length),
             None => Framing::Close,
         };
-        let persistent = if http_11 { !self.close } else { self.keep_alive && !self.close };
-        Ok(Head { status, headers: self.headers, keep_alive: persistent && framing != Framing::Close, framing })
+        let persistent = if http_11 {
+            !self.close
+        } else {
+            self.keep_alive && !self.close
+        };
+        Ok(Head {
+            status,
+            headers: self.headers,
+            keep_alive: persistent && framing != Framing::Close,
+            framing,
+        })
     }
 }
 
@@ -165,7 +188,10 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 /// Headers that concern one connection (RFC 9110 §7.6.1), `Connection` and `Upgrade` aside.
 /// Trailers are not forwarded over HTTP/1.1, so neither is their announcement.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    *name == header::TRAILER || *name == header::PROXY_AUTHENTICATE || name.as_str() == "keep-alive" || name.as_str() == "proxy-connection"
+    *name == header::TRAILER
+        || *name == header::PROXY_AUTHENTICATE
+        || name.as_str() == "keep-alive"
+        || name.as_str() == "proxy-connection"
 }
 
 #[cfg(test)]
@@ -185,14 +211,19 @@ mod tests {
     fn a_plain_response_keeps_its_headers_and_its_connection() {
         let mut buffer = BytesMut::from("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: 1\r\nx-a: 2\r\n\r\nhello");
         let head = parse(&mut buffer, &Method::GET).expect("acceptable").expect("complete");
-        assert_eq!((head.status, head.framing, head.keep_alive), (StatusCode::OK, Framing::Length(5), true));
+        assert_eq!(
+            (head.status, head.framing, head.keep_alive),
+            (StatusCode::OK, Framing::Length(5), true)
+        );
         assert_eq!(head.headers.get_all("x-a").iter().count(), 2);
         assert_eq!(&buffer[..], b"hello");
     }
 
     #[test]
     fn headers_of_the_connection_are_not_forwarded() {
-        let head = parsed("HTTP/1.1 200 OK\r\nConnection: close, X-Internal\r\nKeep-Alive: timeout=5\r\nX-Internal: 1\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let head = parsed(
+            "HTTP/1.1 200 OK\r\nConnection: close, X-Internal\r\nKeep-Alive: timeout=5\r\nX-Internal: 1\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n",
+        );
         assert!(head.headers.is_empty(), "{:?}", head.headers);
         assert_eq!((head.framing, head.keep_alive), (Framing::Chunked, false));
     }
@@ -206,11 +237,17 @@ mod tests {
 
     #[test]
     fn responses_without_a_body_have_none_whatever_they_claim() {
-        for text in ["HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n", "HTTP/1.1 304 Not\r\n\r\n", "HTTP/1.1 101 Up\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"] {
+        for text in [
+            "HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n",
+            "HTTP/1.1 304 Not\r\n\r\n",
+            "HTTP/1.1 101 Up\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        ] {
             assert_eq!(parsed(text).framing, Framing::Empty);
         }
         let mut buffer = BytesMut::from("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
-        let head = parse(&mut buffer, &Method::HEAD).expect("acceptable").expect("complete");
+        let head = parse(&mut buffer, &Method::HEAD)
+            .expect("acceptable")
+            .expect("complete");
         assert_eq!(head.framing, Framing::Empty);
         assert_eq!(head.headers[header::CONTENT_LENGTH], "5");
     }
@@ -233,9 +270,15 @@ mod tests {
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
             "Transfer-Encoding: xchunked",
         ] {
-            assert_eq!(head(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n")).expect_err(fields), Error::Framing);
+            assert_eq!(
+                head(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n")).expect_err(fields),
+                Error::Framing
+            );
         }
-        assert!(matches!(head("HTTP/1.1 200 OK\r\n folded: 1\r\n\r\n"), Err(Error::Syntax(_))));
+        assert!(matches!(
+            head("HTTP/1.1 200 OK\r\n folded: 1\r\n\r\n"),
+            Err(Error::Syntax(_))
+        ));
     }
 
     #[test]

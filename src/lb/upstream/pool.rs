@@ -43,7 +43,10 @@ impl Pool {
         let mut idle = self.idle.lock();
         let connections = idle.entry(endpoint).or_default();
         if connections.len() < MOST_IDLE {
-            connections.push(Idle { connection, since_ms: now_ms });
+            connections.push(Idle {
+                connection,
+                since_ms: now_ms,
+            });
         }
     }
 
@@ -64,7 +67,11 @@ impl Pool {
 
     /// The shared HTTP/2 connection of an endpoint, if there is one.
     pub fn shared(&self, endpoint: u64) -> Option<http2::SendRequest<RequestBody>> {
-        self.shared.lock().get(&endpoint).filter(|sender| !sender.is_closed()).cloned()
+        self.shared
+            .lock()
+            .get(&endpoint)
+            .filter(|sender| !sender.is_closed())
+            .cloned()
     }
 
     /// Shares an HTTP/2 connection.

@@ -44,10 +44,21 @@ struct Slots {
 impl Waits {
     /// Ends the waits that have to.
     pub fn sweep(&self, now_ms: u64) {
-        for slot in self.0.lock().slots.iter_mut().flatten().filter(|slot| slot.verdict.is_none()) {
+        for slot in self
+            .0
+            .lock()
+            .slots
+            .iter_mut()
+            .flatten()
+            .filter(|slot| slot.verdict.is_none())
+        {
             let failed = slot.endpoint.failed_at_ms().is_some_and(|at| at > slot.since_ms);
             if failed || now_ms >= slot.deadline_ms {
-                slot.verdict = Some(if failed { Verdict::EndpointFailed } else { Verdict::TimedOut });
+                slot.verdict = Some(if failed {
+                    Verdict::EndpointFailed
+                } else {
+                    Verdict::TimedOut
+                });
                 slot.waker.wake_by_ref();
             }
         }
@@ -67,7 +78,13 @@ pub struct Wait<'a> {
 impl<'a> Wait<'a> {
     /// A wait for `endpoint` from `now_ms` for at most `limit_ms`.
     pub fn new(waits: &'a Waits, endpoint: &'a Arc<Endpoint>, now_ms: u64, limit_ms: u64) -> Self {
-        Self { waits, endpoint, since_ms: now_ms, deadline_ms: now_ms.saturating_add(limit_ms), slot: None }
+        Self {
+            waits,
+            endpoint,
+            since_ms: now_ms,
+            deadline_ms: now_ms.saturating_add(limit_ms),
+            slot: None,
+        }
     }
 
     /// Called whenever the awaited thing is pending: why to stop waiting, if there is a reason.
@@ -115,7 +132,11 @@ mod tests {
     use crate::runtime::endpoint::{Address, Identity};
 
     fn endpoint() -> Arc<Endpoint> {
-        let identity = Identity { address: Address::new("127.0.0.1", 1), protocol: Default::default(), backend: "b".into() };
+        let identity = Identity {
+            address: Address::new("127.0.0.1", 1),
+            protocol: Default::default(),
+            backend: "b".into(),
+        };
         Arc::new(Endpoint::new(1, identity, "eu".into(), 0, true))
     }
 
