@@ -148,6 +148,8 @@ pub struct KindDef {
     pub requires_resource_version: bool,
     /// Whether a DELETE that names no propagation policy orphans dependents (Job, ReplicationController).
     pub orphans_by_default: bool,
+    /// Whether a deletion answers with the object that is gone, instead of a Status.
+    pub answers_deleted: bool,
     /// Fields beyond metadata.name and metadata.namespace that field selectors may use.
     pub selectable_fields: &'static [&'static str],
     /// Columns of the table.
@@ -194,6 +196,7 @@ impl KindDef {
         create_on_update: false,
         requires_resource_version: false,
         orphans_by_default: false,
+        answers_deleted: false,
         selectable_fields: &[],
         columns: &[Column::object_name(), Column::age()],
         conversion: None,

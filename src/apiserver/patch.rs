@@ -21,13 +21,6 @@ use crate::{
     },
 };
 
-const ACCEPTED: [&str; 4] = [
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-];
-
 /// The type of what a patch is applied to.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -89,7 +82,12 @@ impl<'a> Patch<'a> {
                 body::decode(bytes, Format::Yaml, target.kind)
                     .map_err(|e| errors::bad_request(format!("error decoding YAML: {}", e.message)))?,
             ),
-            _ => return Err(body::unsupported_media_type(&ACCEPTED)),
+            _ => {
+                let details = apimachinery::status::StatusDetails::default();
+                return Err(
+                    Status::failure(415, "UnsupportedMediaType", "415: Unsupported Media Type").with_details(details),
+                );
+            }
         };
         let apply = matches!(how, How::Apply(_));
         let agent = context.header(header::USER_AGENT);
@@ -196,6 +194,11 @@ impl<'a> Patch<'a> {
     fn checked(&self, decoded: Decoded) -> Result<Object, Status> {
         let validation = self.options.field_validation;
         let Target { api_version, kind, .. } = &self.target;
+        let patched = if validation == FieldValidation::Strict {
+            decoded.object.to_string()
+        } else {
+            String::new()
+        };
         body::check(decoded, api_version, kind, validation, &self.warnings).map_err(|status| {
             // A patched object that does not fit is unprocessable, unless the patch itself was what did not decode.
             match (&self.how, validation) {
@@ -205,7 +208,7 @@ impl<'a> Patch<'a> {
                         .message
                         .split_once("strict decoding error")
                         .map_or("", |(_, rest)| rest);
-                    strict(self, text)
+                    strict(&patched, text)
                 }
                 _ => status,
             }
@@ -213,9 +216,10 @@ impl<'a> Patch<'a> {
     }
 }
 
-fn strict(patch: &Patch<'_>, text: &str) -> Status {
-    let detail = apimachinery::field::invalid("patch", &Value::Null, &format!("strict decoding error{text}"));
-    apimachinery::field::to_status(patch.resource.def.group, patch.resource.def.kind, "", &vec![detail])
+/// Of a patched object with unknown fields the message has the whole object and no kind.
+fn strict(patched: &str, text: &str) -> Status {
+    let detail = apimachinery::field::invalid("patch", &patched.into(), &format!("strict decoding error{text}"));
+    apimachinery::field::to_status("", "", "", &vec![detail])
 }
 
 fn document(bytes: &Bytes) -> Result<Value, Status> {

@@ -78,7 +78,7 @@ pub fn encode(object: &Object, format: Format, pretty: bool) -> Result<Vec<u8>, 
             out.push(b'\n');
             Ok(out)
         }
-        Format::Yaml => serde_saphyr::to_string(object)
+        Format::Yaml => serde_saphyr::to_string(&sorted(object))
             .map(String::into_bytes)
             .map_err(errors::internal),
         Format::Protobuf => apimachinery::protobuf::encode(object).map_err(|error| {
@@ -89,6 +89,13 @@ pub fn encode(object: &Object, format: Format, pretty: bool) -> Result<Vec<u8>, 
             )
         }),
     }
+}
+
+/// YAML is written with sorted keys, as kube-apiserver does.
+fn sorted(object: &Object) -> Object {
+    let mut object = object.clone();
+    object.sort_all_objects();
+    object
 }
 
 /// JSON that is there already, in an accepted format.

@@ -62,7 +62,10 @@ struct Fixture {
 /// # Errors
 /// A file that cannot be read, and a request without a method.
 pub fn load(folder: &Path) -> Result<Vec<Case>> {
-    let fixtures = files(&folder.join("fixtures"))?.into_iter().map(|path| fixture(&path)).collect::<Result<Vec<_>>>()?;
+    let fixtures = files(&folder.join("fixtures"))?
+        .into_iter()
+        .map(|path| fixture(&path))
+        .collect::<Result<Vec<_>>>()?;
     let mut cases = Vec::new();
     for path in files(&folder.join("cases"))? {
         let text = std::fs::read_to_string(&path)?;
@@ -70,7 +73,12 @@ pub fn load(folder: &Path) -> Result<Vec<Case>> {
         let requests = parse(&text).with_context(|| format!("case {name}"))?;
         if !text.starts_with("#each fixtures") {
             let variables = vec![("ns".to_owned(), name.clone())];
-            cases.push(Case { name, variables, fixture: None, requests });
+            cases.push(Case {
+                name,
+                variables,
+                fixture: None,
+                requests,
+            });
             continue;
         }
         for fixture in &fixtures {
@@ -87,7 +95,14 @@ fn of_fixture(template: &str, fixture: &Fixture, requests: &[Request]) -> Case {
     if let Some(namespace) = fixture.object.pointer_mut("/metadata/namespace") {
         *namespace = Value::from(name.as_str());
     }
-    let text = |pointer: &str| fixture.object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |pointer: &str| {
+        fixture
+            .object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let variables = vec![
         ("ns".to_owned(), name.clone()),
         ("path".to_owned(), fixture.path.clone()),
@@ -95,12 +110,19 @@ fn of_fixture(template: &str, fixture: &Fixture, requests: &[Request]) -> Case {
         ("kind".to_owned(), text("/kind")),
         ("apiVersion".to_owned(), text("/apiVersion")),
     ];
-    Case { name, variables, fixture: Some(fixture.object), requests: requests.to_vec() }
+    Case {
+        name,
+        variables,
+        fixture: Some(fixture.object),
+        requests: requests.to_vec(),
+    }
 }
 
 fn files(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()?;
     paths.sort();
     Ok(paths)
 }
@@ -108,10 +130,20 @@ fn files(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
 /// A YAML object whose first line is a comment with the path of its collection.
 fn fixture(path: &Path) -> Result<Fixture> {
     let text = std::fs::read_to_string(path)?;
-    let collection = text.lines().next().and_then(|line| line.strip_prefix("# ")).context("a fixture starts with its path")?;
-    let object = apimachinery::schema::decode_yaml(text.as_bytes()).with_context(|| format!("fixture {}", path.display()))?.value;
+    let collection = text
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("# "))
+        .context("a fixture starts with its path")?;
+    let object = apimachinery::schema::decode_yaml(text.as_bytes())
+        .with_context(|| format!("fixture {}", path.display()))?
+        .value;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Fixture { name, path: collection.to_owned(), object })
+    Ok(Fixture {
+        name,
+        path: collection.to_owned(),
+        object,
+    })
 }
 
 /// Reads the requests of a file.
@@ -128,7 +160,9 @@ pub fn parse(text: &str) -> Result<Vec<Request>> {
         let Some((method, target)) = lines.next().and_then(|line| line.split_once(' ')) else {
             bail!("{name}: no request line");
         };
-        let headers = lines.map(|line| line.split_once(": ").with_context(|| format!("{name}: {line}"))).collect::<Result<Vec<_>>>()?;
+        let headers = lines
+            .map(|line| line.split_once(": ").with_context(|| format!("{name}: {line}")))
+            .collect::<Result<Vec<_>>>()?;
         if requests.iter().any(|request| request.name == name) {
             bail!("{name}: there twice");
         }
@@ -136,7 +170,10 @@ pub fn parse(text: &str) -> Result<Vec<Request>> {
             name,
             method: method.to_owned(),
             target: target.to_owned(),
-            headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            headers: headers
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             body: body.trim_end().to_owned(),
         });
     }

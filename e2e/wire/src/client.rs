@@ -47,10 +47,21 @@ impl Client {
             roots.add(certificate?)?;
         }
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
-        let connector = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_only()
+            .enable_http1()
+            .build();
         let http = HyperClient::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { server: server.trim_end_matches('/').to_owned(), token: token.to_owned(), http })
+        Ok(Self {
+            server: server.trim_end_matches('/').to_owned(),
+            token: token.to_owned(),
+            http,
+        })
     }
 
     /// Sends a request and reads the whole answer. A header `Authorization: none` sends none.
@@ -58,8 +69,13 @@ impl Client {
     /// # Errors
     /// If no answer comes.
     pub async fn send(&self, method: &str, target: &str, headers: &[(String, String)], body: Bytes) -> Result<Answer> {
-        let mut request = Request::builder().method(method).uri(format!("{}{target}", self.server)).header("User-Agent", "wire/1");
-        let authorized = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Authorization"));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{target}", self.server))
+            .header("User-Agent", "wire/1");
+        let authorized = headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("Authorization"));
         if !authorized {
             request = request.header("Authorization", format!("Bearer {}", self.token));
         }
@@ -70,8 +86,15 @@ impl Client {
         let exchange = async {
             let (parts, body) = self.http.request(request).await?.into_parts();
             let body = body.collect().await?.to_bytes();
-            Ok::<_, anyhow::Error>(Answer { status: parts.status, headers: parts.headers, body })
+            Ok::<_, anyhow::Error>(Answer {
+                status: parts.status,
+                headers: parts.headers,
+                body,
+            })
         };
-        tokio::time::timeout(TIMEOUT, exchange).await.context("no answer in time")?.with_context(|| format!("{method} {target}"))
+        tokio::time::timeout(TIMEOUT, exchange)
+            .await
+            .context("no answer in time")?
+            .with_context(|| format!("{method} {target}"))
     }
 }

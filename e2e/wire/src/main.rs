@@ -49,7 +49,13 @@ async fn main() -> Result<()> {
             }
             Ok(())
         }
-        Command::Replay { dir, only, server, ca, token } => {
+        Command::Replay {
+            dir,
+            only,
+            server,
+            ca,
+            token,
+        } => {
             let client = Client::new(&server, &std::fs::read_to_string(ca)?, &token)?;
             let (mut total, mut different) = (0, 0);
             for case in case::load(&dir)?.iter().filter(|case| case.name.starts_with(&only)) {
@@ -61,7 +67,11 @@ async fn main() -> Result<()> {
                 }
             }
             println!("{different} of {total} answers differ");
-            if different == 0 { Ok(()) } else { bail!("answers differ") }
+            if different == 0 {
+                Ok(())
+            } else {
+                bail!("answers differ")
+            }
         }
     }
 }

@@ -28,7 +28,10 @@ fn member(key: &str, value: &mut Value) {
         ("token", Value::String(text)) if text.len() > 40 => Some("<token>"),
         ("clusterIP", Value::String(text)) if text.starts_with("10.0.") => Some("<ip>"),
         ("nodePort" | "healthCheckNodePort", Value::Number(_)) => Some("<port>"),
-        ("gitVersion" | "gitCommit" | "buildDate" | "goVersion" | "compiler" | "platform" | "gitTreeState", Value::String(_)) => Some("<version>"),
+        (
+            "gitVersion" | "gitCommit" | "buildDate" | "goVersion" | "compiler" | "platform" | "gitTreeState",
+            Value::String(_),
+        ) => Some("<version>"),
         ("serverAddress", Value::String(_)) => Some("<address>"),
         _ => None,
     };
@@ -76,11 +79,26 @@ fn table(value: &mut Value) {
     for column in value["columnDefinitions"].as_array_mut().into_iter().flatten() {
         column["description"] = Value::from("<words>");
     }
-    let name = |column: &Value| column.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let columns: Vec<String> = value["columnDefinitions"].as_array().into_iter().flatten().map(name).collect();
+    let name = |column: &Value| {
+        column
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let columns: Vec<String> = value["columnDefinitions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(name)
+        .collect();
     for row in value["rows"].as_array_mut().into_iter().flatten() {
         for (cell, column) in row["cells"].as_array_mut().into_iter().flatten().zip(&columns) {
-            if AGES.contains(&column.as_str()) && cell.as_str().is_some_and(|text| text.ends_with(['s', 'm', 'h', 'd', 'y'])) {
+            if AGES.contains(&column.as_str())
+                && cell
+                    .as_str()
+                    .is_some_and(|text| text.ends_with(['s', 'm', 'h', 'd', 'y']))
+            {
                 *cell = Value::from("<age>");
             }
             if cell.as_str().is_some_and(|text| text.starts_with("10.0.")) {
@@ -108,6 +126,13 @@ pub fn mask_text(text: &str) -> String {
         } else if let Some(tail) = rest.strip_prefix("resourceVersion: \"") {
             out.push_str("resourceVersion: \"<rv>");
             rest = tail.trim_start_matches(|c: char| c.is_ascii_digit());
+        } else if let Some(tail) = rest
+            .strip_prefix("Invalid value: \"{")
+            .and_then(|tail| tail.split_once(": strict decoding error"))
+        {
+            // The whole object, which has the order of keys that the patch left it in.
+            out.push_str("Invalid value: <object>: strict decoding error");
+            rest = tail.1;
         } else if let Some(tail) = rest.strip_prefix("current: ") {
             out.push_str("current: <rv>");
             rest = tail.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -140,7 +165,10 @@ fn time_length(text: &str) -> Option<usize> {
     if !shape || candidate < "2026" {
         return None;
     }
-    let fraction = text[19..].bytes().take_while(|c| c.is_ascii_digit() || *c == b'.').count();
+    let fraction = text[19..]
+        .bytes()
+        .take_while(|c| c.is_ascii_digit() || *c == b'.')
+        .count();
     text[19 + fraction..].starts_with('Z').then_some(20 + fraction)
 }
 

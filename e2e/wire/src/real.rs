@@ -30,7 +30,10 @@ pub struct Real {
 pub fn binaries() -> Option<PathBuf> {
     let named = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
     let folder = named.unwrap_or_else(|| PathBuf::from("/usr/local/kubebuilder/bin"));
-    ["etcd", "kube-apiserver"].iter().all(|name| folder.join(name).exists()).then_some(folder)
+    ["etcd", "kube-apiserver"]
+        .iter()
+        .all(|name| folder.join(name).exists())
+        .then_some(folder)
 }
 
 /// Starts etcd and kube-apiserver.
@@ -82,16 +85,30 @@ pub async fn start(binaries: &Path) -> Result<Real> {
     )?);
     let client = Client::new(&format!("https://127.0.0.1:{port}"), &ca, ADMIN_TOKEN)?;
     for _ in 0..600 {
-        if client.send("GET", "/readyz", &[], bytes::Bytes::new()).await.is_ok_and(|answer| answer.status.is_success()) {
-            return Ok(Real { client, _processes: processes, _folder: folder });
+        if client
+            .send("GET", "/readyz", &[], bytes::Bytes::new())
+            .await
+            .is_ok_and(|answer| answer.status.is_success())
+        {
+            return Ok(Real {
+                client,
+                _processes: processes,
+                _folder: folder,
+            });
         }
-        if processes.iter_mut().any(|process| process.try_wait().is_ok_and(|exit| exit.is_some())) {
+        if processes
+            .iter_mut()
+            .any(|process| process.try_wait().is_ok_and(|exit| exit.is_some()))
+        {
             break;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let log = std::fs::read_to_string(log).unwrap_or_default();
-    bail!("kube-apiserver does not get ready: {}", log.lines().last().unwrap_or_default())
+    bail!(
+        "kube-apiserver does not get ready: {}",
+        log.lines().last().unwrap_or_default()
+    )
 }
 
 fn free_port() -> Result<u16> {
@@ -120,7 +137,8 @@ fn certificates(folder: &Path) -> Result<String> {
     let certificate = authority.self_signed(&authority_key)?;
     let issuer = rcgen::Issuer::new(authority, authority_key);
     let key = KeyPair::generate()?;
-    let server = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?.signed_by(&key, &issuer)?;
+    let server =
+        CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?.signed_by(&key, &issuer)?;
     std::fs::write(folder.join("ca.crt"), certificate.pem())?;
     std::fs::write(folder.join("server.crt"), server.pem())?;
     std::fs::write(folder.join("server.key"), key.serialize_pem())?;

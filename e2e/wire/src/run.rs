@@ -11,7 +11,14 @@ use crate::client::{Answer, Client};
 use crate::mask;
 
 /// Headers that clients act upon.
-const HEADERS: [&str; 6] = ["content-type", "warning", "retry-after", "location", "allow", "www-authenticate"];
+const HEADERS: [&str; 6] = [
+    "content-type",
+    "warning",
+    "retry-after",
+    "location",
+    "allow",
+    "www-authenticate",
+];
 
 /// An answer as golden files have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,16 +34,25 @@ pub struct Recorded {
 /// # Errors
 /// If the case's namespace cannot be asked for. A request without an answer is written down as such.
 pub async fn run(case: &Case, client: &Client) -> Result<Vec<Recorded>> {
-    let mut state = State { case, answers: HashMap::new() };
+    let mut state = State {
+        case,
+        answers: HashMap::new(),
+    };
     let namespace = state.expand(r#"{"metadata":{"name":"${ns}"}}"#)?;
     client.send("POST", "/api/v1/namespaces", &[], namespace.into()).await?;
     let mut recorded = Vec::new();
     for request in &case.requests {
         let (text, value) = match state.send(request, client).await {
-            Ok(answer) => (describe(&answer), serde_json::from_slice(&answer.body).unwrap_or(Value::Null)),
+            Ok(answer) => (
+                describe(&answer),
+                serde_json::from_slice(&answer.body).unwrap_or(Value::Null),
+            ),
             Err(error) => (format!("{error:#}"), Value::Null),
         };
-        recorded.push(Recorded { name: request.name.clone(), text });
+        recorded.push(Recorded {
+            name: request.name.clone(),
+            text,
+        });
         state.answers.insert(request.name.clone(), value);
     }
     Ok(recorded)
@@ -50,8 +66,14 @@ struct State<'a> {
 impl State<'_> {
     async fn send(&self, request: &Request, client: &Client) -> Result<Answer> {
         let target = self.expand(&request.target)?;
-        let headers = request.headers.iter().map(|(name, value)| Ok((name.clone(), self.expand(value)?))).collect::<Result<Vec<_>>>()?;
-        client.send(&request.method, &target, &headers, self.body(&request.body)?).await
+        let headers = request
+            .headers
+            .iter()
+            .map(|(name, value)| Ok((name.clone(), self.expand(value)?)))
+            .collect::<Result<Vec<_>>>()?;
+        client
+            .send(&request.method, &target, &headers, self.body(&request.body)?)
+            .await
     }
 
     /// Replaces every `${…}`.
@@ -73,7 +95,10 @@ impl State<'_> {
             return Ok(value.clone());
         }
         let (request, pointer) = name.split_at(name.find('/').with_context(|| format!("unknown variable {name}"))?);
-        let answer = self.answers.get(request).with_context(|| format!("no answer to {request}"))?;
+        let answer = self
+            .answers
+            .get(request)
+            .with_context(|| format!("no answer to {request}"))?;
         Ok(match answer.pointer(pointer) {
             Some(Value::String(text)) => text.clone(),
             Some(other) => other.to_string(),
@@ -87,7 +112,11 @@ impl State<'_> {
         let mut object = match lines.next().unwrap_or_default() {
             "@fixture" => self.case.fixture.clone().context("no fixture")?,
             first => match first.strip_prefix("@body ") {
-                Some(name) => self.answers.get(name).cloned().with_context(|| format!("no answer to {name}"))?,
+                Some(name) => self
+                    .answers
+                    .get(name)
+                    .cloned()
+                    .with_context(|| format!("no answer to {name}"))?,
                 None if first == "@protobuf" => {
                     let json = self.expand(&lines.collect::<Vec<_>>().join("\n"))?;
                     return Ok(apimachinery::protobuf::encode(&serde_json::from_str(&json)?)?.into());
@@ -98,7 +127,9 @@ impl State<'_> {
         for line in lines {
             let mut words = line.splitn(3, ' ');
             match (words.next(), words.next(), words.next()) {
-                (Some("@set"), Some(pointer), Some(json)) => set(&mut object, pointer, serde_json::from_str(&self.expand(json)?)?),
+                (Some("@set"), Some(pointer), Some(json)) => {
+                    set(&mut object, pointer, serde_json::from_str(&self.expand(json)?)?)
+                }
                 (Some("@remove"), Some(pointer), None) => remove(&mut object, pointer),
                 (Some("@protobuf"), None, None) => return Ok(apimachinery::protobuf::encode(&object)?.into()),
                 _ => bail!("cannot read {line}"),
@@ -138,20 +169,37 @@ fn remove(object: &mut Value, pointer: &str) {
     }
 }
 
+/// YAML is compared by what it says and by the order of its keys, not by how it is laid out.
+fn yaml(answer: &Answer) -> Option<String> {
+    let media_type = answer.headers.get("content-type")?.to_str().ok()?;
+    let raw = media_type
+        .starts_with("application/yaml")
+        .then(|| apimachinery::schema::decode_yaml(&answer.body).ok())
+        .flatten()?;
+    raw.value.is_object().then(|| format!("yaml of {}", masked(raw.value)))
+}
+
 fn describe(answer: &Answer) -> String {
     let mut text = format!("{}\n", answer.status.as_u16());
     for name in HEADERS {
         for value in answer.headers.get_all(name) {
-            text.push_str(&format!("{name}: {}\n", mask::mask_text(&String::from_utf8_lossy(value.as_bytes()))));
+            text.push_str(&format!(
+                "{name}: {}\n",
+                mask::mask_text(&String::from_utf8_lossy(value.as_bytes()))
+            ));
         }
     }
     text.push('\n');
-    text.push_str(&body_text(&answer.body));
+    text.push_str(&yaml(answer).unwrap_or_else(|| body_text(&answer.body)));
     text
 }
 
 fn body_text(body: &[u8]) -> String {
-    if let Some(object) = body.starts_with(&apimachinery::protobuf::MAGIC).then(|| apimachinery::protobuf::decode(body).ok()).flatten() {
+    if let Some(object) = body
+        .starts_with(&apimachinery::protobuf::MAGIC)
+        .then(|| apimachinery::protobuf::decode(body).ok())
+        .flatten()
+    {
         return format!("protobuf of {}", masked(object));
     }
     let text = String::from_utf8_lossy(body);

@@ -14,6 +14,7 @@ use crate::{
 pub const DEF: KindDef = KindDef {
     group: "storage.k8s.io",
     kind: "StorageClass",
+    answers_deleted: true,
     resource: "storageclasses",
     singular: "storageclass",
     short_names: &["sc"],

@@ -214,8 +214,7 @@ pub async fn delete(context: &Context, resource: &Resource, bytes: &Bytes) -> Re
     };
     match context.server.registry.delete(&delete).await? {
         Deleted::Marked(object) => answer(context, resource, 200, object),
-        // Pods and a few others answer with the object; the rest with a Status.
-        Deleted::Gone(object) if resource.stored.kind == "Pod" => answer(context, resource, 200, object),
+        Deleted::Gone(object) if resource.stored.answers_deleted => answer(context, resource, 200, object),
         Deleted::Gone(object) => {
             let accepted = context.accepted(Offer::Plain)?;
             reply::object(200, &success(resource, &object), &accepted)

@@ -4,7 +4,7 @@
 //! `uid` behind nothing but plain strings. So the revision is spliced in without parsing: it goes behind the first
 //! `"uid":"…"`.
 
-use apimachinery::Object;
+use apimachinery::{Object, schema::Schema};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use storage::KeyValue;
@@ -67,6 +67,14 @@ pub fn normalize(object: &mut Object) {
     whole.insert("metadata".to_owned(), Value::Object(ordered));
     whole.append(fields);
     *fields = whole;
+}
+
+/// Brings an object into the canonical form of its kind: the API's order throughout, and what is always written there.
+pub fn canonicalize(object: &mut Object) {
+    let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    Schema::global().check(&api_version, &kind, object);
+    normalize(object);
 }
 
 /// The bytes to store: normalized, without `resourceVersion`.

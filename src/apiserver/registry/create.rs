@@ -59,9 +59,9 @@ impl Registry {
         }
         let strategy = resource.stored.strategy;
         admission::mutate_create(self, write, &mut object).await?;
-        strategy.prepare_for_create(&mut object);
         metadata::fill_system_fields(&mut object, write.now);
-        codec::normalize(&mut object);
+        strategy.prepare_for_create(&mut object);
+        codec::canonicalize(&mut object);
         let name = metadata::text(&object, "name").to_owned();
         let mut wrong = metadata::validate(resource, &object);
         wrong.extend(strategy.validate(&object));

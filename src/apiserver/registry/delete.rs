@@ -200,9 +200,25 @@ impl Registry {
 }
 
 fn check_preconditions(delete: &Delete<'_>, object: &Object) -> Result<(), Status> {
+    // Of deletions the message names the kind, not the resource.
     let wrong = |what: &str, wanted: &str, is: &str| {
-        let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {is}");
-        Err(errors::conflict(delete.resource, delete.name, &why))
+        let kind = delete.resource.def.kind;
+        let text = format!(
+            "Operation cannot be fulfilled on {kind} \"{}\": the {what} in the precondition ({wanted}) does not match the {what} in record ({is}). The object might have been {}",
+            delete.name,
+            if what == "UID" {
+                "deleted and then recreated"
+            } else {
+                "modified"
+            }
+        );
+        let details = StatusDetails {
+            name: delete.name.into(),
+            group: delete.resource.def.group.into(),
+            kind: kind.into(),
+            ..StatusDetails::default()
+        };
+        Err(Status::failure(409, "Conflict", text).with_details(details))
     };
     let (uid, version) = (metadata::text(object, "uid"), metadata::text(object, "resourceVersion"));
     if let Some(wanted) = delete

@@ -102,6 +102,7 @@ impl Resource {
     pub fn to_served(&self, object: &mut Object) {
         if let Some(conversion) = self.conversion() {
             (conversion.from_storage)(object);
+            codec::canonicalize(object);
         }
     }
 

@@ -28,7 +28,7 @@ impl Selection {
                 continue;
             }
             if !resource.stored.selectable_fields.contains(&field) {
-                return Err(unknown_field(resource, &labels.to_string(), &fields.to_string(), field));
+                return Err(unknown_field(resource, field));
             }
         }
         Ok(Self { labels, fields })
@@ -78,9 +78,12 @@ impl Selection {
     }
 }
 
-fn unknown_field(resource: &Resource, labels: &str, fields: &str, field: &str) -> Status {
-    errors::bad_request(format!(
-        "Unable to find {:?} that match label selector {labels:?}, field selector {fields:?}: field label not supported: {field}",
-        format!("{}, Resource={}", resource.def.api_version(), resource.def.resource),
-    ))
+/// Kinds with fields of their own say it in other words.
+fn unknown_field(resource: &Resource, field: &str) -> Status {
+    errors::bad_request(match resource.def.kind {
+        "Job" => format!("field label {field:?} not supported for Job"),
+        "ReplicationController" => format!("field label not supported: {field}"),
+        _ if !resource.stored.selectable_fields.is_empty() => format!("field label not supported: {field}"),
+        _ => format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+    })
 }

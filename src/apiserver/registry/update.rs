@@ -128,7 +128,10 @@ impl Registry {
         }
         let (uid, old_uid) = (metadata::text(&object, "uid"), metadata::text(old, "uid"));
         if !uid.is_empty() && uid != old_uid {
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}");
+            let why = format!(
+                "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}",
+                resource.key(write.namespace, name)
+            );
             return Err(errors::conflict(resource, name, &why));
         }
         metadata::match_namespace(resource, &mut object, write.namespace)?;
@@ -143,27 +146,21 @@ impl Registry {
         metadata::inherit(&mut object, old);
         admission::mutate_update(self, write, &mut object, old).await?;
         metadata::of_mut(&mut object).insert("resourceVersion".into(), metadata::text(old, "resourceVersion").into());
-        codec::normalize(&mut object);
-        let mut wrong = match write.subresource {
-            _ if change.is_trusted() => metadata::validate_update(&object, old),
+        match write.subresource {
+            _ if change.is_trusted() => {}
             // Of a namespace's finalization only the finalizers, and metadata, count.
-            "finalize" => {
-                object["status"] = old["status"].clone();
-                metadata::validate_update(&object, old)
-            }
-            "status" => {
-                strategy.prepare_for_status_update(&mut object, old);
-                let mut wrong = metadata::validate_update(&object, old);
-                wrong.extend(strategy.validate_status_update(&object, old));
-                wrong
-            }
-            _ => {
-                strategy.prepare_for_update(&mut object, old);
-                let mut wrong = metadata::validate_update(&object, old);
-                wrong.extend(strategy.validate_update(&object, old));
-                wrong
-            }
-        };
+            "finalize" => object["status"] = old["status"].clone(),
+            "status" => strategy.prepare_for_status_update(&mut object, old),
+            _ => strategy.prepare_for_update(&mut object, old),
+        }
+        codec::canonicalize(&mut object);
+        let mut wrong = metadata::validate_update(&object, old);
+        match write.subresource {
+            _ if change.is_trusted() => {}
+            "finalize" => {}
+            "status" => wrong.extend(strategy.validate_status_update(&object, old)),
+            _ => wrong.extend(strategy.validate_update(&object, old)),
+        }
         wrong.dedup();
         check(resource, name, &wrong)?;
         if write.subresource.is_empty() {

@@ -197,7 +197,9 @@ fn wrong_kind(given_version: &str, given_kind: &str, api_version: &str, kind: &s
         let why = if Schema::global().type_of(given_version, given_kind).is_some() {
             format!("converting (v1.{given_kind}) to (v1.{kind}): unknown conversion")
         } else {
-            format!("no kind {given_kind:?} is registered for version {given_version:?} in scheme")
+            format!(
+                "no kind {given_kind:?} is registered for version {given_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+            )
         };
         return errors::bad_request(format!(
             "{given_kind} in version {version:?} cannot be handled as a {kind}: {why}"

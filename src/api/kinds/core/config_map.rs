@@ -23,7 +23,7 @@ pub const DEF: KindDef = KindDef {
     type_name: "io.k8s.api.core.v1.ConfigMap",
     columns: &[
         Column::object_name(),
-        Column::integer("Data", "Number of keys."),
+        Column::text("Data", "Number of keys."),
         Column::age(),
     ],
     strategy: &ConfigMap,

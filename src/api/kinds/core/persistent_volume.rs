@@ -15,6 +15,7 @@ use crate::{
 /// PersistentVolume in `v1`.
 pub const DEF: KindDef = KindDef {
     kind: "PersistentVolume",
+    answers_deleted: true,
     resource: "persistentvolumes",
     singular: "persistentvolume",
     short_names: &["pv"],

@@ -18,6 +18,7 @@ use crate::{
 /// PersistentVolumeClaim in `v1`.
 pub const DEF: KindDef = KindDef {
     kind: "PersistentVolumeClaim",
+    answers_deleted: true,
     resource: "persistentvolumeclaims",
     singular: "persistentvolumeclaim",
     short_names: &["pvc"],

@@ -20,6 +20,7 @@ use crate::{
 /// Pod in `v1`.
 pub const DEF: KindDef = KindDef {
     kind: "Pod",
+    answers_deleted: true,
     resource: "pods",
     singular: "pod",
     short_names: &["po"],

@@ -14,6 +14,7 @@ use crate::{
 /// PodTemplate in `v1`.
 pub const DEF: KindDef = KindDef {
     kind: "PodTemplate",
+    answers_deleted: true,
     resource: "podtemplates",
     singular: "podtemplate",
     profiles: MEMBER,

@@ -14,6 +14,7 @@ use crate::{
 /// ResourceQuota in `v1`.
 pub const DEF: KindDef = KindDef {
     kind: "ResourceQuota",
+    answers_deleted: true,
     resource: "resourcequotas",
     singular: "resourcequota",
     short_names: &["quota"],

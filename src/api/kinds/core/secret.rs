@@ -22,7 +22,7 @@ pub const DEF: KindDef = KindDef {
     columns: &[
         Column::object_name(),
         Column::text("Type", "What the keys mean."),
-        Column::integer("Data", "Number of keys."),
+        Column::text("Data", "Number of keys."),
         Column::age(),
     ],
     strategy: &Secret,

@@ -5,6 +5,7 @@ use crate::kind::{KindDef, Plain, Subresource};
 /// ServiceAccount in `v1`.
 pub const DEF: KindDef = KindDef {
     kind: "ServiceAccount",
+    answers_deleted: true,
     resource: "serviceaccounts",
     singular: "serviceaccount",
     short_names: &["sa"],

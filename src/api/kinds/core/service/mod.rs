@@ -17,6 +17,7 @@ use crate::{
 /// Service in `v1`.
 pub const DEF: KindDef = KindDef {
     kind: "Service",
+    answers_deleted: true,
     resource: "services",
     singular: "service",
     short_names: &["svc"],
