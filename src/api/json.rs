@@ -87,6 +87,13 @@ pub(crate) fn default_zero(value: &mut Value, key: &str, default: impl Into<Valu
     }
 }
 
+/// Puts the keys of a map in order, as Go writes them.
+pub(crate) fn sort(value: &mut Value) {
+    if let Some(map) = value.as_object_mut() {
+        map.sort_keys();
+    }
+}
+
 /// Removes a member.
 pub(crate) fn remove(value: &mut Value, key: &str) -> Option<Value> {
     value.as_object_mut().and_then(|map| map.shift_remove(key))

@@ -241,15 +241,6 @@ pub(crate) const CREATED_AT: &[Column] = &[
     Column::date("Created At", "When the object was created."),
 ];
 
-/// A kind without any behaviour of its own, shown by name and time of creation.
-pub(crate) struct CreatedAt;
-
-impl Strategy for CreatedAt {
-    fn row(&self, object: &Object, _now: jiff::Timestamp) -> Vec<serde_json::Value> {
-        crate::printers::created_at(object)
-    }
-}
-
 /// The behaviour of a kind. All functions are pure; names and order are those of kube-apiserver's registry
 /// (`PrepareForCreate`, `Validate`, `WarningsOnCreate`, …). Default methods suit a plain stored kind.
 pub trait Strategy: Send + Sync {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::json::{default_to, default_zero, items_mut, text};
+use crate::json::{default_to, default_zero, items_mut, remove, text};
 
 /// Fills in the defaults of a container.
 pub(crate) fn container(container: &mut Value) {
@@ -26,6 +26,10 @@ pub(crate) fn container(container: &mut Value) {
         if let Some(probe) = container.get_mut(name).filter(|p| p.is_object()) {
             self::probe(probe);
         }
+    }
+    if let Some(lifecycle) = container.get_mut("lifecycle") {
+        // Not a field unless a feature is switched on that is off by default.
+        remove(lifecycle, "stopSignal");
     }
     for name in ["postStart", "preStop"] {
         if let Some(hook) = container.get_mut("lifecycle").and_then(|l| l.get_mut(name)) {

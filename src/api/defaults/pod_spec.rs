@@ -44,6 +44,9 @@ fn service_account(spec: &mut Value) {
 pub(crate) fn pod(spec: &mut Value) {
     pod_spec(spec);
     default_to(spec, "enableServiceLinks", true);
+    if int(&spec["terminationGracePeriodSeconds"]) < 0 {
+        put(spec, "terminationGracePeriodSeconds", 1.into());
+    }
     let host_network = spec["hostNetwork"] == true;
     for kind in ["containers", "initContainers"] {
         for container in items_mut(spec, kind) {

@@ -7,7 +7,7 @@ use crate::{
     json::text,
     kind::{Column, KindDef, Strategy},
     printers,
-    validation::{At, non_negative, positive},
+    validation::{At, non_negative},
 };
 
 /// Lease in `coordination.k8s.io/v1`.
@@ -34,7 +34,10 @@ impl Strategy for Lease {
     fn validate(&self, object: &Object) -> ErrorList {
         let mut errors = ErrorList::new();
         let spec = At::field(object, "spec");
-        positive(&spec.key("leaseDurationSeconds"), &mut errors);
+        let duration = spec.key("leaseDurationSeconds");
+        if duration.is_set() && duration.int() <= 0 {
+            errors.push(duration.invalid("must be greater than 0"));
+        }
         non_negative(&spec.key("leaseTransitions"), &mut errors);
         let strategy = spec.key("strategy");
         if strategy.is_set() && strategy.text().is_empty() {

@@ -139,7 +139,7 @@ fn endpoints(at: &At<'_>, kind: &str, errors: &mut ErrorList) {
     }
     for endpoint in at.items() {
         let addresses = endpoint.key("addresses");
-        if addresses.len() == 0 {
+        if addresses.is_empty() {
             errors.push(addresses.required("must contain at least 1 address"));
         } else if addresses.len() > MAX_ADDRESSES {
             errors.push(field::too_many(addresses.path.as_str(), addresses.len(), MAX_ADDRESSES));

@@ -28,7 +28,7 @@ pub const DEF: KindDef = KindDef {
         Column::integer("Value", "Priority of pods of this class."),
         Column::boolean("Global-Default", "Whether pods without a class get this one."),
         Column::age(),
-        Column::text("PreemptionPolicy", "Whether its pods push others out.").wide(),
+        Column::text("PreemptionPolicy", "Whether its pods push others out."),
     ],
     strategy: &PriorityClass,
     ..KindDef::CLUSTER_SCOPED

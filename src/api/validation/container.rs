@@ -19,15 +19,16 @@ pub(crate) struct Context<'a> {
     pub(crate) volumes: BTreeMap<&'a str, &'a Value>,
     /// `spec.terminationGracePeriodSeconds`.
     pub(crate) grace: Option<i64>,
-    /// `spec.os`.
-    pub(crate) os: At<'a>,
+
+    /// Whether users of the pod are users of the node.
+    pub(crate) host_users: bool,
     /// Names of `spec.resourceClaims`.
     pub(crate) claims: HashSet<&'a str>,
 }
 
 /// Errors of `spec.containers`.
 pub(crate) fn containers(at: &At<'_>, context: &Context<'_>, errors: &mut ErrorList) {
-    if at.len() == 0 {
+    if at.is_empty() {
         errors.push(at.required(""));
         return;
     }
@@ -70,7 +71,7 @@ pub(crate) fn init_containers(at: &At<'_>, regular: &At<'_>, context: &Context<'
 fn handlers(container: &At<'_>, context: &Context<'_>, errors: &mut ErrorList) {
     let lifecycle = container.key("lifecycle");
     if lifecycle.is_set() {
-        probe::lifecycle(&lifecycle, context.grace, &context.os, errors);
+        probe::lifecycle(&lifecycle, context.grace, errors);
     }
     probe::probe(&container.key("livenessProbe"), Probe::Liveness, context.grace, errors);
     probe::probe(
@@ -86,7 +87,7 @@ fn one_restart_policy(container: &At<'_>, errors: &mut ErrorList) {
     let policy = container.key("restartPolicy");
     let rules = container.key("restartPolicyRules");
     if !policy.is_set() {
-        if rules.len() > 0 {
+        if !rules.is_empty() {
             errors.push(policy.required("must specify restartPolicy when restart rules are used"));
         }
         return;
@@ -116,7 +117,7 @@ pub(crate) fn common(container: &At<'_>, context: &Context<'_>, errors: &mut Err
         errors,
     );
     resources::container(&container.key("resources"), &context.claims, errors);
-    security::container(&container.key("securityContext"), errors);
+    security::container(&container.key("securityContext"), context.host_users, errors);
 }
 
 fn ports(at: &At<'_>, errors: &mut ErrorList) {
@@ -276,8 +277,6 @@ pub(crate) fn field_ref(at: &At<'_>, allowed: &[&str], errors: &mut ErrorList) {
         if matches!(field, "metadata.annotations" | "metadata.labels") {
             let problems = names::qualified_name(&subscript);
             errors.extend(problems.iter().map(|p| at.invalid_value(&subscript.as_str().into(), p)));
-        } else if KNOWN_FIELDS.contains(&field) {
-            errors.push(at.invalid_value(&field.into(), "does not support subscript"));
         } else {
             errors.push(path.invalid(&format!(
                 "error converting fieldPath: field label does not support subscript: {}",

@@ -19,7 +19,7 @@ use apimachinery::{field::ErrorList, names, selector, validation};
 use serde_json::Value;
 
 pub(crate) const NON_NEGATIVE: &str = "must be greater than or equal to 0";
-pub(crate) const POSITIVE: &str = "must be greater than 0";
+pub(crate) const POSITIVE: &str = "must be greater than zero";
 
 /// A number below 0.
 pub(crate) fn non_negative(at: &At<'_>, errors: &mut ErrorList) {
@@ -28,16 +28,13 @@ pub(crate) fn non_negative(at: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
-/// A number that is there and not above 0.
-pub(crate) fn positive(at: &At<'_>, errors: &mut ErrorList) {
-    if at.is_set() && at.int() <= 0 {
-        errors.push(at.invalid(POSITIVE));
-    }
-}
-
 /// Every problem a check has with the text.
 pub(crate) fn text(at: &At<'_>, check: impl Fn(&str) -> Vec<String>, errors: &mut ErrorList) {
-    errors.extend(check(at.text()).iter().map(|problem| at.invalid(problem)));
+    errors.extend(
+        check(at.text())
+            .iter()
+            .map(|problem| at.invalid_value(&at.text().into(), problem)),
+    );
 }
 
 /// A text that must be there and pass a check.
@@ -110,7 +107,10 @@ pub(crate) fn int_or_percent(at: &At<'_>, errors: &mut ErrorList) {
 
 /// The number, or the percentage as a number; 0 if it is neither.
 pub(crate) fn int_or_percent_value(value: &Value) -> i64 {
-    percent(value).unwrap_or_else(|| crate::json::int(value))
+    match value {
+        Value::String(text) => percent(value).or_else(|| text.parse().ok()).unwrap_or_default(),
+        number => crate::json::int(number),
+    }
 }
 
 /// A percentage above 100.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use apimachinery::{field::ErrorList, names};
+use serde_json::json;
 
 use super::{
     At,
@@ -29,7 +30,7 @@ pub(crate) fn pod_spec(at: &At<'_>, place: Place, errors: &mut ErrorList) {
     let context = Context {
         volumes: volume::volumes(&at.key("volumes"), errors),
         grace: grace.value.as_i64(),
-        os: at.key("os"),
+        host_users: at.key("hostUsers").value != &false,
         claims: claims.iter().map(|claim| claim.key("name").text()).collect(),
     };
     resource_claims(&claims, errors);
@@ -65,15 +66,18 @@ pub(crate) fn pod_spec(at: &At<'_>, place: Place, errors: &mut ErrorList) {
         one_of(&at.key("preemptionPolicy"), &["PreemptLowerPriority", "Never"], errors);
     }
     if at.key("overhead").is_set() {
-        let limits = serde_json::json!({"limits": at.key("overhead").value});
+        let limits = json!({"limits": at.key("overhead").value});
         resources::container(
             &At::new(&limits, format!("{}.overhead", at.path)),
             &HashSet::new(),
             errors,
         );
     }
-    if at.key("os").is_set() {
-        one_of(&at.key("os").key("name"), &["linux", "windows"], errors);
+    let os = at.key("os").key("name");
+    if at.key("os").is_set() && os.text().is_empty() {
+        errors.push(os.required(""));
+    } else if at.key("os").is_set() && !["linux", "windows"].contains(&os.text()) {
+        errors.push(At::new(os.value, at.key("os").path).not_supported(&["linux", "windows"]));
     }
 }
 
@@ -88,6 +92,18 @@ fn resource_claims(claims: &[At<'_>], errors: &mut ErrorList) {
         } else {
             text(&name, names::dns1123_label, errors);
         }
+        let (by_name, by_template) = (claim.key("resourceClaimName"), claim.key("resourceClaimTemplateName"));
+        let detail = match (by_name.is_set(), by_template.is_set()) {
+            (false, false) => "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+            (true, true) => "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
+            _ => continue,
+        };
+        let shown = json!({
+            "Name": name.text(),
+            "ResourceClaimName": by_name.value,
+            "ResourceClaimTemplateName": by_template.value,
+        });
+        errors.push(claim.invalid_value(&shown, detail));
     }
 }
 
@@ -166,7 +182,7 @@ fn dns_config(at: &At<'_>, errors: &mut ErrorList) {
             errors.push(config.required("must provide `dnsConfig` when `dnsPolicy` is None"));
             return;
         }
-        if servers.len() == 0 {
+        if servers.is_empty() {
             let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
             errors.push(servers.required(detail));
             return;

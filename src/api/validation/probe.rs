@@ -46,16 +46,12 @@ pub(crate) fn probe(at: &At<'_>, kind: Probe, grace: Option<i64>, errors: &mut E
 }
 
 /// Errors of what runs after a container's start and before its end.
-pub(crate) fn lifecycle(at: &At<'_>, grace: Option<i64>, os: &At<'_>, errors: &mut ErrorList) {
+pub(crate) fn lifecycle(at: &At<'_>, grace: Option<i64>, errors: &mut ErrorList) {
     for name in ["postStart", "preStop"] {
         let hook = at.key(name);
         if hook.is_set() {
             handler(&hook, &["exec", "httpGet", "tcpSocket", "sleep"], grace, errors);
         }
-    }
-    let signal = at.key("stopSignal");
-    if signal.is_set() && !os.is_set() {
-        errors.push(signal.forbidden("may not be set for containers with empty `spec.os.name`"));
     }
 }
 

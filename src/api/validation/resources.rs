@@ -93,7 +93,8 @@ pub(crate) fn name(at: &At<'_>, name: &str, errors: &mut ErrorList) -> bool {
     errors.len() == before
 }
 
-fn container_name(at: &At<'_>, resource: &str, errors: &mut ErrorList) {
+/// Errors of the name of a resource of a container.
+pub(crate) fn container_name(at: &At<'_>, resource: &str, errors: &mut ErrorList) {
     name(at, resource, errors);
     let shown = Value::from(resource);
     if !resource.contains('/') {

@@ -95,7 +95,7 @@ fn weight(term: &At<'_>, errors: &mut ErrorList) {
 /// Errors of a node selector.
 pub(crate) fn node_selector(at: &At<'_>, errors: &mut ErrorList) {
     let terms = at.key("nodeSelectorTerms");
-    if terms.len() == 0 {
+    if terms.is_empty() {
         errors.push(terms.required("must have at least one node selector term"));
     }
     terms.items().for_each(|term| node_selector_term(&term, true, errors));
@@ -105,10 +105,10 @@ fn node_selector_term(at: &At<'_>, check_values: bool, errors: &mut ErrorList) {
     for requirement in at.key("matchExpressions").items() {
         let values = requirement.key("values");
         match requirement.key("operator").text() {
-            "In" | "NotIn" if values.len() == 0 => {
+            "In" | "NotIn" if values.is_empty() => {
                 errors.push(values.required("must be specified when `operator` is 'In' or 'NotIn'"));
             }
-            "Exists" | "DoesNotExist" if values.len() > 0 => {
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
                 errors.push(values.forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
             }
             "Gt" | "Lt" if values.len() != 1 => {
@@ -193,7 +193,9 @@ pub(crate) fn topology_spread(at: &At<'_>, errors: &mut ErrorList) {
             errors.push(apimachinery::field::duplicate(path, &shown.into()));
         }
         let domains = constraint.key("minDomains");
-        super::positive(&domains, errors);
+        if domains.is_set() && domains.int() <= 0 {
+            errors.push(domains.invalid(POSITIVE));
+        }
         if domains.is_set() && action.text() != "DoNotSchedule" {
             let detail = format!(
                 "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {}",

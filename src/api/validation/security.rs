@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use apimachinery::{field::ErrorList, names};
+use serde_json::{Value, json};
 
 use super::{At, one_of_if_set};
 
@@ -19,7 +20,7 @@ fn id(at: &At<'_>, errors: &mut ErrorList) {
 }
 
 /// Errors of the security context of a container; absent is fine.
-pub(crate) fn container(at: &At<'_>, errors: &mut ErrorList) {
+pub(crate) fn container(at: &At<'_>, host_users: bool, errors: &mut ErrorList) {
     if !at.is_set() {
         return;
     }
@@ -27,11 +28,17 @@ pub(crate) fn container(at: &At<'_>, errors: &mut ErrorList) {
     id(&at.key("runAsGroup"), errors);
     let mount = at.key("procMount");
     one_of_if_set(&mount, &["Default", "Unmasked"], errors);
+    if host_users && mount.text() == "Unmasked" {
+        errors.push(mount.invalid("`hostUsers` must be false to use `Unmasked`"));
+    }
     profile(at, "seccompProfile", errors);
     let escalation = at.key("allowPrivilegeEscalation");
     if escalation.is_set() && !escalation.flag() {
         if at.key("privileged").flag() {
-            errors.push(at.invalid("cannot set `allowPrivilegeEscalation` to false and `privileged` to true"));
+            errors.push(at.invalid_value(
+                &internal(at),
+                "cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
+            ));
         }
         if at
             .key("capabilities")
@@ -40,10 +47,33 @@ pub(crate) fn container(at: &At<'_>, errors: &mut ErrorList) {
             .any(|c| c.text() == "CAP_SYS_ADMIN")
         {
             let detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            errors.push(at.invalid(detail));
+            errors.push(at.invalid_value(&internal(at), detail));
         }
     }
     profile(at, "appArmorProfile", errors);
+}
+
+/// The context as kube-apiserver shows it in errors: with the names of its own types.
+fn internal(at: &At<'_>) -> Value {
+    let given = |name: &str| at.key(name).value;
+    let capabilities = at.key("capabilities");
+    let capabilities = capabilities
+        .is_set()
+        .then(|| json!({"Add": capabilities.key("add").value, "Drop": capabilities.key("drop").value}));
+    json!({
+        "Capabilities": capabilities,
+        "Privileged": given("privileged"),
+        "SELinuxOptions": given("seLinuxOptions"),
+        "WindowsOptions": given("windowsOptions"),
+        "RunAsUser": given("runAsUser"),
+        "RunAsGroup": given("runAsGroup"),
+        "RunAsNonRoot": given("runAsNonRoot"),
+        "ReadOnlyRootFilesystem": given("readOnlyRootFilesystem"),
+        "AllowPrivilegeEscalation": given("allowPrivilegeEscalation"),
+        "ProcMount": given("procMount"),
+        "SeccompProfile": given("seccompProfile"),
+        "AppArmorProfile": given("appArmorProfile"),
+    })
 }
 
 /// Errors of the security context of a pod; absent is fine.
@@ -104,7 +134,8 @@ fn profile(at: &At<'_>, name: &str, errors: &mut ErrorList) {
     }
     if kind.text() != "Localhost" {
         if local.is_set() {
-            let shown = if seccomp { at.value } else { local.value };
+            let internal = json!({"Type": kind.text(), "LocalhostProfile": local.value});
+            let shown = if seccomp { &internal } else { local.value };
             errors.push(local.invalid_value(shown, &format!("can only be set when {what} type is Localhost")));
         }
     } else if !local.is_set() || (!seccomp && local.text().is_empty()) {

@@ -14,7 +14,7 @@ pub(crate) fn pod_template(at: &At<'_>, errors: &mut ErrorList) {
     labels(&metadata.key("labels"), errors);
     annotations(&metadata.key("annotations"), errors);
     pod_spec(&at.key("spec"), Place::Template, errors);
-    if at.key("spec").key("ephemeralContainers").len() > 0 {
+    if !at.key("spec").key("ephemeralContainers").is_empty() {
         let field = at.key("spec").key("ephemeralContainers");
         errors.push(field.forbidden("ephemeral containers not allowed in pod template"));
     }
@@ -32,6 +32,17 @@ pub(crate) fn selected_labels(spec: &At<'_>, errors: &mut ErrorList) {
     }
 }
 
+/// Errors of the labels of a template; false if the selector cannot be read, and then the template is not looked at.
+pub(crate) fn selected_template(spec: &At<'_>, unreadable: &str, errors: &mut ErrorList) -> bool {
+    let selector = spec.key("selector");
+    if selector.is_set() && LabelSelector::from_object(Some(selector.value)).is_err() {
+        errors.push(selector.invalid(unreadable));
+        return false;
+    }
+    selected_labels(spec, errors);
+    true
+}
+
 /// Errors of the selector of a workload: it must be there and select something less than everything.
 pub(crate) fn workload_selector(spec: &At<'_>, kind: &str, errors: &mut ErrorList) {
     let selector = spec.key("selector");
@@ -40,7 +51,7 @@ pub(crate) fn workload_selector(spec: &At<'_>, kind: &str, errors: &mut ErrorLis
         return;
     }
     label_selector(&selector, errors);
-    if selector.key("matchLabels").len() == 0 && selector.key("matchExpressions").len() == 0 {
+    if selector.key("matchLabels").is_empty() && selector.key("matchExpressions").is_empty() {
         errors.push(selector.invalid(&format!("empty selector is invalid for {kind}")));
     }
 }

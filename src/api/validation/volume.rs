@@ -87,13 +87,11 @@ fn one_source(kind: &str, at: &At<'_>, errors: &mut ErrorList) {
         }
     };
     match kind {
-        "emptyDir" => {
-            if resources::quantity(&at.value["sizeLimit"]).is_some_and(|limit| limit.sign() < 0) {
-                errors.push(
-                    at.key("sizeLimit")
-                        .forbidden("SizeLimit field must be a valid resource quantity"),
-                );
-            }
+        "emptyDir" if resources::quantity(&at.value["sizeLimit"]).is_some_and(|limit| limit.sign() < 0) => {
+            errors.push(
+                at.key("sizeLimit")
+                    .forbidden("SizeLimit field must be a valid resource quantity"),
+            );
         }
         "hostPath" => host_path(at, errors),
         "secret" | "configMap" => {

@@ -12,7 +12,7 @@ pub(crate) const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "Rea
 /// Errors of a claim's spec.
 pub(crate) fn spec(at: &At<'_>, errors: &mut ErrorList) {
     let modes = at.key("accessModes");
-    if modes.len() == 0 {
+    if modes.is_empty() {
         errors.push(modes.required("at least 1 access mode is required"));
     }
     label_selector(&at.key("selector"), errors);

@@ -78,7 +78,7 @@ impl Strategy for DaemonSet {
         let selector = spec.key("selector");
         label_selector(&selector, &mut errors);
         template::selected_labels(&spec, &mut errors);
-        if selector.is_set() && selector.key("matchLabels").len() + selector.key("matchExpressions").len() == 0 {
+        if selector.is_set() && selector.key("matchLabels").is_empty() && selector.key("matchExpressions").is_empty() {
             errors.push(selector.invalid("empty selector is invalid for daemonset"));
         }
         template::pod_template(&spec.key("template"), &mut errors);

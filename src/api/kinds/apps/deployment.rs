@@ -78,9 +78,10 @@ impl Strategy for Deployment {
         let spec = At::field(object, "spec");
         non_negative(&spec.key("replicas"), &mut errors);
         template::workload_selector(&spec, "deployment", &mut errors);
-        template::selected_labels(&spec, &mut errors);
-        template::pod_template(&spec.key("template"), &mut errors);
-        template::always_restarts(&spec, "ReplicaSet", &mut errors);
+        if template::selected_template(&spec, "invalid label selector", &mut errors) {
+            template::pod_template(&spec.key("template"), &mut errors);
+            template::always_restarts(&spec, "ReplicaSet", &mut errors);
+        }
         strategy(&spec.key("strategy"), &mut errors);
         for name in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
             non_negative(&spec.key(name), &mut errors);

@@ -81,9 +81,10 @@ impl Strategy for ReplicaSet {
         non_negative(&spec.key("replicas"), &mut errors);
         non_negative(&spec.key("minReadySeconds"), &mut errors);
         template::workload_selector(&spec, "deployment", &mut errors);
-        template::selected_labels(&spec, &mut errors);
-        template::pod_template(&spec.key("template"), &mut errors);
-        template::always_restarts(&spec, "ReplicaSet", &mut errors);
+        if template::selected_template(&spec, "invalid label selector", &mut errors) {
+            template::pod_template(&spec.key("template"), &mut errors);
+            template::always_restarts(&spec, "ReplicaSet", &mut errors);
+        }
         errors
     }
 

@@ -9,9 +9,7 @@ use crate::{
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
     strategy::{create_with_generation, update_with_generation},
-    validation::{
-        At, int_or_percent, int_or_percent_value, non_negative, not_more_than_100_percent, template, volume_claim,
-    },
+    validation::{At, non_negative, template, volume_claim},
     warnings,
 };
 
@@ -56,7 +54,10 @@ impl Strategy for StatefulSet {
             map_mut(strategy, "rollingUpdate");
         }
         if strategy["type"] == "RollingUpdate" && !absent(&strategy["rollingUpdate"]) {
-            default_to(map_mut(strategy, "rollingUpdate"), "partition", 0);
+            let rolling = map_mut(strategy, "rollingUpdate");
+            default_to(rolling, "partition", 0);
+            // Not a field of StatefulSets unless a feature is switched on that is off by default.
+            remove(rolling, "maxUnavailable");
         }
         let retention = map_mut(spec, "persistentVolumeClaimRetentionPolicy");
         default_zero(retention, "whenDeleted", "Retain");
@@ -85,10 +86,13 @@ impl Strategy for StatefulSet {
     }
 
     fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
-        warnings::pod_template(
-            &At::field(object, "spec").key("template"),
-            old.map(|o| &o["spec"]["template"]),
-        )
+        let template = At::field(object, "spec").key("template");
+        let mut warnings = warnings::pod_template(&template, old.map(|o| &o["spec"]["template"]));
+        if int(&object["spec"]["revisionHistoryLimit"]) < 0 {
+            let advice = "a negative value retains all historical revisions; a value >= 0 is recommended";
+            warnings.push(format!("spec.revisionHistoryLimit: {advice}"));
+        }
+        warnings
     }
 
     fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
@@ -190,9 +194,10 @@ fn validate_spec(spec: &At<'_>, create: bool, errors: &mut ErrorList) {
     );
     non_negative(&start, errors);
     template::workload_selector(spec, "statefulset", errors);
-    template::selected_labels(spec, errors);
-    let with_claims = with_claimed_volumes(spec.value);
-    template::pod_template(&At::new(&with_claims, format!("{}.template", spec.path)), errors);
+    if template::selected_template(spec, "", errors) {
+        let with_claims = with_claimed_volumes(spec.value);
+        template::pod_template(&At::new(&with_claims, format!("{}.template", spec.path)), errors);
+    }
     template::always_restarts(spec, "StatefulSet", errors);
 }
 
@@ -225,19 +230,12 @@ fn strategy(at: &At<'_>, errors: &mut ErrorList) {
     let rolling = at.key("rollingUpdate");
     match at.key("type").text() {
         "OnDelete" if rolling.is_set() => {
-            errors.push(rolling.invalid("only allowed for updateStrategy 'RollingUpdate'"));
+            let shown = json!({"Partition": rolling.key("partition").int(), "MaxUnavailable": null});
+            errors.push(rolling.invalid_value(&shown, "only allowed for updateStrategy 'RollingUpdate'"));
         }
         "OnDelete" => {}
         "RollingUpdate" => {
             non_negative(&rolling.key("partition"), errors);
-            let unavailable = rolling.key("maxUnavailable");
-            if unavailable.is_set() {
-                int_or_percent(&unavailable, errors);
-                if int_or_percent_value(unavailable.value) == 0 {
-                    errors.push(unavailable.invalid("cannot be 0"));
-                }
-                not_more_than_100_percent(&unavailable, errors);
-            }
         }
         other => {
             let shown = json!({"Type": other, "RollingUpdate": rolling.value});

@@ -193,7 +193,7 @@ fn scaling_rules(at: &At<'_>, errors: &mut ErrorList) {
     }
     one_of_if_set(&at.key("selectPolicy"), &["Disabled", "Max", "Min"], errors);
     let policies = at.key("policies");
-    if policies.len() == 0 {
+    if policies.is_empty() {
         errors.push(policies.required("must specify at least one Policy"));
     }
     for policy in policies.items() {

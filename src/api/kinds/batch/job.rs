@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     defaults::pod_spec::pod_template,
-    json::{absent, default_to, default_zero, empty, int, items, items_mut, map_mut, put},
+    json::{absent, default_to, default_zero, empty, int, items, items_mut, map_mut, put, remove, sort},
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
     strategy::{create_with_generation, update_with_generation},
@@ -45,16 +45,18 @@ struct Job;
 impl Strategy for Job {
     fn default(&self, object: &mut Object) {
         default_spec(map_mut(object, "spec"));
-        let labels = object["spec"]["template"]["metadata"]["labels"].clone();
-        if !absent(&labels) && empty(&object["metadata"]["labels"]) {
-            put(map_mut(object, "metadata"), "labels", labels);
-        }
+        default_labels(object);
     }
 
     /// The uid of the job must be known already: its selector is made of it.
     fn prepare_for_create(&self, object: &mut Object) {
         if object["spec"]["manualSelector"] != true {
+            let labelled_as_pods = object["metadata"]["labels"] == object["spec"]["template"]["metadata"]["labels"];
             generate_selector(object);
+            if labelled_as_pods {
+                remove(map_mut(object, "metadata"), "labels");
+            }
+            default_labels(object);
         }
         create_with_generation(object);
     }
@@ -107,6 +109,14 @@ impl Strategy for Job {
     }
 }
 
+/// A job without labels has those of its pods.
+fn default_labels(object: &mut Object) {
+    let labels = object["spec"]["template"]["metadata"]["labels"].clone();
+    if !absent(&labels) && empty(&object["metadata"]["labels"]) {
+        put(map_mut(object, "metadata"), "labels", labels);
+    }
+}
+
 /// Labels the pods with name and uid of the job, and selects them by the uid.
 fn generate_selector(object: &mut Object) {
     let [name, uid] = ["name", "uid"].map(|key| object["metadata"][key].clone());
@@ -117,11 +127,10 @@ fn generate_selector(object: &mut Object) {
             default_to(labels, key, value.clone());
         }
     }
-    default_to(
-        map_mut(map_mut(spec, "selector"), "matchLabels"),
-        validate::UID_LABELS[1],
-        uid,
-    );
+    sort(labels);
+    let selected = map_mut(map_mut(spec, "selector"), "matchLabels");
+    default_to(selected, validate::UID_LABELS[1], uid);
+    sort(selected);
 }
 
 /// Fills in the defaults of a job of its own; those of a CronJob get theirs when they start.

@@ -40,7 +40,7 @@ impl Strategy for Endpoints {
         let mut errors = ErrorList::new();
         for subset in At::field(object, "subsets").items() {
             let all = ["addresses", "notReadyAddresses"].map(|key| subset.key(key));
-            if all.iter().all(|list| list.len() == 0) {
+            if all.iter().all(|list| list.is_empty()) {
                 errors.push(subset.required("must specify `addresses` or `notReadyAddresses`"));
             }
             for address in all.iter().flat_map(At::items) {

@@ -84,7 +84,12 @@ impl Strategy for PersistentVolume {
     }
 
     fn prepare_for_create(&self, object: &mut Object) {
-        put(object, "status", json!({"phase": "Pending"}));
+        let now = object["metadata"]["creationTimestamp"].clone();
+        put(
+            object,
+            "status",
+            json!({"phase": "Pending", "lastPhaseTransitionTime": now}),
+        );
     }
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
@@ -95,15 +100,15 @@ impl Strategy for PersistentVolume {
         let mut errors = ErrorList::new();
         let spec = At::field(object, "spec");
         let modes = spec.key("accessModes");
-        if modes.len() == 0 {
+        if modes.is_empty() {
             errors.push(modes.required(""));
         }
         volume_claim::access_modes(&modes, &mut errors);
         let capacity = spec.key("capacity");
-        if capacity.len() == 0 {
+        if capacity.is_empty() {
             errors.push(capacity.required(""));
         }
-        if capacity.len() > 0 && (capacity.len() > 1 || !capacity.entry("storage").is_set()) {
+        if !capacity.is_empty() && (capacity.len() > 1 || !capacity.entry("storage").is_set()) {
             errors.push(capacity.not_supported(&["storage"]));
         }
         for (name, amount) in capacity.entries() {

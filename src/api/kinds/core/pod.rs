@@ -79,8 +79,8 @@ impl Strategy for Pod {
         let mut status = json!({"phase": "Pending", "qosClass": quality::of_service(&object["spec"])});
         if gated {
             let message = "Scheduling is blocked due to non-empty scheduling gates";
-            let condition =
-                json!({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": message});
+            let condition = json!({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": message,
+                "lastTransitionTime": object["metadata"]["creationTimestamp"]});
             put(&mut status, "conditions", json!([condition]));
         }
         put(object, "status", status);

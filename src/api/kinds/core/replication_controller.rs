@@ -63,7 +63,7 @@ impl Strategy for ReplicationController {
         let spec = At::field(object, "spec");
         non_negative(&spec.key("minReadySeconds"), &mut errors);
         let selector = spec.key("selector");
-        if selector.len() == 0 {
+        if selector.is_empty() {
             errors.push(selector.required(""));
         }
         non_negative(&spec.key("replicas"), &mut errors);

@@ -23,7 +23,7 @@ pub(super) fn spec(spec: &At<'_>) -> ErrorList {
 }
 
 fn addresses(at: &At<'_>, errors: &mut ErrorList) {
-    if at.len() == 0 {
+    if at.is_empty() {
         errors.push(at.required("at least one server address is needed"));
     }
     let mut seen = HashSet::new();

@@ -19,7 +19,7 @@ pub(super) fn role(role: &Object, namespaced: bool) -> ErrorList {
     let aggregation = At::field(role, "aggregationRule");
     if !namespaced && aggregation.is_set() {
         let selectors = aggregation.key("clusterRoleSelectors");
-        if selectors.len() == 0 {
+        if selectors.is_empty() {
             errors.push(selectors.required("at least one clusterRoleSelector required if aggregationRule is non-nil"));
         }
         selectors
@@ -30,24 +30,24 @@ pub(super) fn role(role: &Object, namespaced: bool) -> ErrorList {
 }
 
 fn rule(rule: &At<'_>, namespaced: bool, errors: &mut ErrorList) {
-    if rule.key("verbs").len() == 0 {
+    if rule.key("verbs").is_empty() {
         errors.push(rule.key("verbs").required("verbs must contain at least one value"));
     }
     let urls = rule.key("nonResourceURLs");
     let [groups, resources, names] = ["apiGroups", "resources", "resourceNames"].map(|name| rule.key(name));
-    if urls.len() > 0 {
+    if !urls.is_empty() {
         if namespaced {
             errors.push(urls.invalid("namespaced rules cannot apply to non-resource URLs"));
         }
-        if [&groups, &resources, &names].iter().any(|list| list.len() > 0) {
+        if [&groups, &resources, &names].iter().any(|list| !list.is_empty()) {
             errors.push(urls.invalid("rules cannot apply to both regular resources and non-resource URLs"));
         }
         return;
     }
-    if groups.len() == 0 {
+    if groups.is_empty() {
         errors.push(groups.required("resource rules must supply at least one api group"));
     }
-    if resources.len() == 0 {
+    if resources.is_empty() {
         errors.push(resources.required("resource rules must supply at least one resource"));
     }
 }

@@ -183,7 +183,7 @@ fn failure_policy(spec: &At<'_>, errors: &mut ErrorList) {
             let statuses = &["False", "True", "Unknown"];
             one_of_if_set(&condition.key("status"), statuses, errors);
         }
-        let detail = match (codes.is_set(), conditions.len() > 0) {
+        let detail = match (codes.is_set(), !conditions.is_empty()) {
             (true, true) => "specifying both OnExitCodes and OnPodConditions is not supported",
             (false, false) => "specifying one of OnExitCodes and OnPodConditions is required",
             _ => continue,
@@ -209,7 +209,7 @@ fn exit_codes(at: &At<'_>, containers: &HashSet<&str>, errors: &mut ErrorList) {
         errors.push(container.invalid("must be one of the container or initContainer names in the pod template"));
     }
     let values = at.key("values");
-    if values.len() == 0 {
+    if values.is_empty() {
         errors.push(values.invalid("at least one value is required"));
     }
     let mut seen = HashSet::new();

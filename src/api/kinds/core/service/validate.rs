@@ -21,7 +21,7 @@ pub(super) fn validate(service: &Object) -> ErrorList {
     let spec = At::field(service, "spec");
     let kind = spec.key("type");
     let ports = spec.key("ports");
-    if ports.len() == 0 && !headless(spec.value) && kind.text() != "ExternalName" {
+    if ports.is_empty() && !headless(spec.value) && kind.text() != "ExternalName" {
         errors.push(ports.required(""));
     }
     by_type(&spec, &mut errors);
@@ -221,7 +221,7 @@ fn source_ranges(service: &Object, spec: &At<'_>, errors: &mut ErrorList) {
         "spec.LoadBalancerSourceRanges",
     );
     let annotation = At::new(&service["metadata"]["annotations"], "metadata.annotations").entry(ANNOTATION);
-    if ranges.len() > 0 {
+    if !ranges.is_empty() {
         if !balanced {
             errors.push(ranges.forbidden(BALANCERS_ONLY));
         }
@@ -325,9 +325,9 @@ fn addresses_stay(new: &At<'_>, before: &At<'_>, errors: &mut ErrorList) {
         }
         return;
     }
-    if ips.len() == 0 {
+    if ips.is_empty() {
         at_index(0, "primary clusterIP can not be unset");
-    } else if old.len() > 0 && ips.index(0).text() != old.index(0).text() {
+    } else if !old.is_empty() && ips.index(0).text() != old.index(0).text() {
         at_index(0, "may not change once set");
     }
     released(new, &ips, &old, "secondary clusterIP", errors);
@@ -335,7 +335,7 @@ fn addresses_stay(new: &At<'_>, before: &At<'_>, errors: &mut ErrorList) {
 
 fn families_stay(new: &At<'_>, before: &At<'_>, errors: &mut ErrorList) {
     let (families, old) = (new.key("ipFamilies"), before.key("ipFamilies"));
-    let changed = families.len() > 0 && old.len() > 0 && families.index(0).text() != old.index(0).text();
+    let changed = !families.is_empty() && !old.is_empty() && families.index(0).text() != old.index(0).text();
     if changed {
         errors.push(At::new(families.value, format!("{}[0]", families.path)).invalid("may not change once set"));
     }
@@ -353,7 +353,7 @@ fn released(new: &At<'_>, list: &At<'_>, old: &At<'_>, what: &str, errors: &mut 
 pub(super) fn validate_status(service: &Object) -> ErrorList {
     let mut errors = ErrorList::new();
     let ingress = At::field(service, "status").key("loadBalancer").key("ingress");
-    if service["spec"]["type"] != "LoadBalancer" && ingress.len() > 0 {
+    if service["spec"]["type"] != "LoadBalancer" && !ingress.is_empty() {
         errors.push(ingress.forbidden("may only be used when `spec.type` is 'LoadBalancer'"));
         return errors;
     }
@@ -397,17 +397,17 @@ pub(super) fn warnings(service: &Object) -> Vec<String> {
         if !spec.key("loadBalancerIP").text().is_empty() {
             warnings.push("spec.loadBalancerIP is ignored for headless services".to_owned());
         }
-        if spec.key("externalIPs").len() > 0 {
+        if !spec.key("externalIPs").is_empty() {
             warnings.push("spec.externalIPs is ignored for headless services".to_owned());
         }
         if spec.key("sessionAffinity").text() != "None" {
             warnings.push("spec.SessionAffinity is ignored for headless services".to_owned());
         }
     }
-    if spec.key("externalIPs").len() > 0 && !headless(spec.value) && !external_name {
+    if !spec.key("externalIPs").is_empty() && !headless(spec.value) && !external_name {
         warnings.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned());
     }
-    if external_name && spec.key("externalIPs").len() > 0 {
+    if external_name && !spec.key("externalIPs").is_empty() {
         warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
     }
     if !external_name && !spec.key("externalName").text().is_empty() {

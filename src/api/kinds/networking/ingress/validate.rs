@@ -12,7 +12,7 @@ use crate::{
 pub(super) fn spec(spec: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     let (rules, default) = (spec.key("rules"), spec.key("defaultBackend"));
-    if rules.len() == 0 && !default.is_set() {
+    if rules.is_empty() && !default.is_set() {
         errors.push(spec.invalid_value(rules.value, "either `defaultBackend` or `rules` must be specified"));
     }
     if default.is_set() {
@@ -24,7 +24,7 @@ pub(super) fn spec(spec: &At<'_>) -> ErrorList {
         if !http.is_set() {
             continue;
         }
-        if http.key("paths").len() == 0 {
+        if http.key("paths").is_empty() {
             errors.push(http.key("paths").required(""));
         }
         http.key("paths").items().for_each(|one| path(&one, &mut errors));
