@@ -138,12 +138,12 @@ impl std::fmt::Display for FieldError {
 /// All errors in one line, as kube joins them: one alone as it is, several in brackets, equal ones once.
 #[must_use]
 pub fn aggregate(errors: &ErrorList) -> String {
-    let mut texts: Vec<String> = Vec::with_capacity(errors.len());
-    for text in errors.iter().map(ToString::to_string) {
-        if !texts.contains(&text) {
-            texts.push(text);
-        }
-    }
+    let mut seen = std::collections::HashSet::with_capacity(errors.len());
+    let mut texts: Vec<_> = errors
+        .iter()
+        .map(ToString::to_string)
+        .filter(|text| seen.insert(text.clone()))
+        .collect();
     if texts.len() == 1 {
         texts.swap_remove(0)
     } else {

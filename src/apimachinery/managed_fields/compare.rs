@@ -1,5 +1,7 @@
 //! What changed between two objects, as sets of fields.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -130,11 +132,13 @@ impl Walk {
     }
 
     fn list(&mut self, old: &[Value], new: &[Value], list: ListAtom) {
-        let (old, new) = (Items::of(old, list), Items::of(new, list));
-        let only_new = new.elements().filter(|element| old.of_element(element).is_empty());
-        for element in old.elements().chain(only_new) {
+        let (old, new) = (by_element(old, list), by_element(new, list));
+        let none = Vec::new();
+        let only_new = new.keys().filter(|element| !old.contains_key(element));
+        for element in old.keys().chain(only_new) {
+            let (of_old, of_new) = (old.get(element).unwrap_or(&none), new.get(element).unwrap_or(&none));
             self.path.push(element.clone());
-            self.items(&old.of_element(element), &new.of_element(element), list.items);
+            self.items(of_old, of_new, list.items);
             self.path.pop();
         }
     }
@@ -164,33 +168,13 @@ impl Walk {
     }
 }
 
-/// A list's items by path element, in the order in which the elements first stand.
-struct Items<'a>(Vec<(PathElement, Vec<&'a Value>)>);
-
-impl<'a> Items<'a> {
-    fn of(items: &'a [Value], list: ListAtom) -> Self {
-        let mut index = std::collections::BTreeMap::new();
-        let mut found: Vec<(PathElement, Vec<&Value>)> = Vec::with_capacity(items.len());
-        for item in items {
-            let Ok(element) = list.element(item) else { continue };
-            let at = *index.entry(element.clone()).or_insert(found.len());
-            match found.get_mut(at) {
-                Some((_, values)) => values.push(item),
-                None => found.push((element, vec![item])),
-            }
+/// A list's items by path element.
+fn by_element(items: &[Value], list: ListAtom) -> BTreeMap<PathElement, Vec<&Value>> {
+    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for item in items {
+        if let Ok(element) = list.element(item) {
+            found.entry(element).or_default().push(item);
         }
-        Self(found)
     }
-
-    fn elements(&self) -> impl Iterator<Item = &PathElement> {
-        self.0.iter().map(|(element, _)| element)
-    }
-
-    fn of_element(&self, element: &PathElement) -> Vec<&'a Value> {
-        self.0
-            .iter()
-            .find(|(candidate, _)| candidate == element)
-            .map(|(_, values)| values.clone())
-            .unwrap_or_default()
-    }
+    found
 }

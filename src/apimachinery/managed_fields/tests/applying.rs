@@ -396,3 +396,19 @@ fn a_missing_key_is_its_default() {
         assert!(owned.contains(&format!("{prefix}{path}")), "{path} {owned:?}");
     }
 }
+
+#[test]
+fn big_lists_take_no_quadratic_time() {
+    let ports = |from: usize| {
+        (from..from + 4_000)
+            .map(|i| json!({"containerPort": i}))
+            .collect::<Value>()
+    };
+    let started = std::time::Instant::now();
+    let mut world = World::new();
+    world.apply("a", containers(json!([{"name": "c", "ports": ports(0)}])));
+    world.apply("b", containers(json!([{"name": "c", "ports": ports(2_000)}])));
+    let ports = world.live().pointer("/spec/template/spec/containers/0/ports").unwrap();
+    assert_eq!(ports.as_array().map(Vec::len), Some(6_000));
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}

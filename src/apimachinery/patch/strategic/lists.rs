@@ -1,11 +1,13 @@
 //! Merging of lists: objects by their merge key, scalars as sets.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{
     DELETE_FROM_LIST, DIRECTIVE, ELEMENT_ORDER, Fields, ListMeta, Parent, StrategicError, directed_field,
     merge_objects,
-    order::{self, ItemId},
+    order::{self, ItemId, Positions},
     without_directives,
 };
 use crate::text::{go_type, go_value};
@@ -32,10 +34,8 @@ pub(super) fn merge_ordered(doc: &mut Fields, patch: &mut Fields, parent: Parent
             (Some(old), Some(new)) if meta.merge => merge(old, new, meta)?,
             (Some(_), Some(new)) => new,
         };
-        let id = ItemId { key: meta.key };
-        id.require(&merged)?;
-        id.require(&wanted)?;
-        doc.insert(field, Value::Array(order::arrange(merged, &wanted, &was, id)));
+        let arranged = order::arrange(merged, &wanted, &was, ItemId { key: meta.key })?;
+        doc.insert(field, Value::Array(arranged));
     }
     Ok(())
 }
@@ -75,27 +75,25 @@ pub(super) fn merge(old: Vec<Value>, new: Vec<Value>, meta: ListMeta) -> Result<
     check_types(&old, &new)?;
     let of_objects = old.first().or(new.first()).is_some_and(Value::is_object);
     if !of_objects {
-        let mut merged = Vec::with_capacity(old.len() + new.len());
-        for item in old.iter().chain(&new) {
-            if !merged.contains(item) {
-                merged.push(item.clone());
-            }
-        }
-        return Ok(order::arrange(merged, &new, &old, ItemId { key: None }));
+        let mut seen = HashSet::with_capacity(old.len() + new.len());
+        let all = old.iter().chain(&new).filter(|item| seen.insert(item.to_string()));
+        return order::arrange(all.cloned().collect(), &new, &old, ItemId { key: None });
     }
     let key = meta.key.ok_or(StrategicError::NoKeyDeclared)?;
     let id = ItemId { key: Some(key) };
     let Directed { old, new } = carry_out_directives(old, new, key)?;
     let mut merged = old.clone();
+    let mut positions = Positions::of(&merged, id);
     for item in &new {
-        let value = item.get(key).ok_or_else(|| StrategicError::no_key(item, key))?;
-        match merged.iter_mut().find(|candidate| candidate.get(key) == Some(value)) {
+        match positions.find(item)?.and_then(|at| merged.get_mut(at)) {
             Some(found) => *found = merge_item(found.take(), item, meta)?,
-            None => merged.push(item.clone()),
+            None => {
+                positions.insert(item, merged.len())?;
+                merged.push(item.clone());
+            }
         }
     }
-    id.require(&merged)?;
-    Ok(order::arrange(merged, &new, &old, id))
+    order::arrange(merged, &new, &old, id)
 }
 
 fn merge_item(old: Value, new: &Value, meta: ListMeta) -> Result<Value, StrategicError> {
@@ -113,33 +111,37 @@ struct Directed {
 /// Takes the items with `$patch` out of the patch and does what they say.
 fn carry_out_directives(mut old: Vec<Value>, new: Vec<Value>, key: &str) -> Result<Directed, StrategicError> {
     let mut plain = Vec::with_capacity(new.len());
+    let mut gone = HashSet::new();
     let mut replace = false;
     for item in new {
         match item.get(DIRECTIVE).map(Value::as_str) {
             None => plain.push(item),
             Some(Some("delete")) => {
                 let value = item.get(key).ok_or_else(|| StrategicError::no_key(&item, key))?;
-                old.retain(|candidate| candidate.get(key) != Some(value));
+                gone.insert(value.to_string());
             }
             Some(Some("replace")) => replace = true,
             Some(Some("merge")) => return Err(StrategicError::MergeDirective),
             Some(_) => {
-                let directive = go_value(&item[DIRECTIVE]);
-                return Err(StrategicError::Directive {
-                    directive,
-                    map: go_value(&item),
-                });
+                let (directive, map) = (go_value(&item[DIRECTIVE]), go_value(&item));
+                return Err(StrategicError::Directive { directive, map });
             }
         }
     }
-    Ok(if replace {
-        Directed {
+    if replace {
+        return Ok(Directed {
             old: plain,
             new: Vec::new(),
-        }
-    } else {
-        Directed { old, new: plain }
-    })
+        });
+    }
+    if !gone.is_empty() {
+        old.retain(|candidate| {
+            candidate
+                .get(key)
+                .is_none_or(|value| !gone.contains(&value.to_string()))
+        });
+    }
+    Ok(Directed { old, new: plain })
 }
 
 fn check_types(old: &[Value], new: &[Value]) -> Result<(), StrategicError> {
@@ -167,7 +169,8 @@ pub(super) fn delete_items(doc: &mut Fields, directive: &str, gone: &Value) -> R
     if gone.is_null() {
         doc.shift_remove(&field);
     } else if let (Some(Value::Array(items)), Value::Array(gone)) = (doc.get_mut(&field), gone) {
-        items.retain(|item| !gone.contains(item));
+        let gone: HashSet<String> = gone.iter().map(Value::to_string).collect();
+        items.retain(|item| !gone.contains(&item.to_string()));
     }
     Ok(())
 }

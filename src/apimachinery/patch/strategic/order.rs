@@ -4,6 +4,8 @@
 //! The two sequences are woven together by the old list where it knows both items, and the patch goes first where
 //! it does not.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::StrategicError;
@@ -15,51 +17,93 @@ pub(super) struct ItemId<'a> {
 }
 
 impl ItemId<'_> {
-    fn of<'v>(&self, item: &'v Value) -> Option<&'v Value> {
+    pub(super) fn same(&self, a: &Value, b: &Value) -> Result<bool, StrategicError> {
+        Ok(self.of(a)? == self.of(b)?)
+    }
+
+    fn of<'v>(&self, item: &'v Value) -> Result<&'v Value, StrategicError> {
         match self.key {
-            Some(key) => item.get(key),
-            None => Some(item),
+            Some(key) => item.get(key).ok_or_else(|| StrategicError::no_key(item, key)),
+            None => Ok(item),
         }
     }
+}
 
-    pub(super) fn same(&self, a: &Value, b: &Value) -> Result<bool, StrategicError> {
-        Ok(self.required(a)? == self.required(b)?)
+/// Where the items of a list stand first, so that big lists take no quadratic time.
+pub(super) struct Positions<'a> {
+    id: ItemId<'a>,
+    by_id: HashMap<String, usize>,
+}
+
+impl<'a> Positions<'a> {
+    /// The positions of a list whose items all have their key; others are left out.
+    pub(super) fn of(list: &[Value], id: ItemId<'a>) -> Self {
+        let mut by_id = HashMap::with_capacity(list.len());
+        for (at, item) in list.iter().enumerate() {
+            if let Ok(value) = id.of(item) {
+                by_id.entry(value.to_string()).or_insert(at);
+            }
+        }
+        Self { id, by_id }
     }
 
-    fn required<'v>(&self, item: &'v Value) -> Result<&'v Value, StrategicError> {
-        self.of(item)
-            .ok_or_else(|| StrategicError::no_key(item, self.key.unwrap_or_default()))
+    /// Where the same item stands.
+    ///
+    /// # Errors
+    /// When the item has no key.
+    pub(super) fn find(&self, item: &Value) -> Result<Option<usize>, StrategicError> {
+        Ok(self.by_id.get(&self.id.of(item)?.to_string()).copied())
     }
 
-    /// Every item must have its key.
-    pub(super) fn require(&self, items: &[Value]) -> Result<(), StrategicError> {
-        items.iter().try_for_each(|item| self.required(item).map(drop))
-    }
-
-    fn position(&self, list: &[Value], item: &Value) -> Option<usize> {
-        list.iter().position(|candidate| self.of(candidate) == self.of(item))
+    /// Adds an item that stands at a position.
+    pub(super) fn insert(&mut self, item: &Value, at: usize) -> Result<(), StrategicError> {
+        self.by_id.entry(self.id.of(item)?.to_string()).or_insert(at);
+        Ok(())
     }
 }
 
 /// Puts merged items in order, given the order of the patch and the order they had.
-pub(super) fn arrange(merged: Vec<Value>, wanted: &[Value], was: &[Value], id: ItemId<'_>) -> Vec<Value> {
-    let (mut named, mut others): (Vec<_>, Vec<_>) =
-        merged.into_iter().partition(|item| id.position(wanted, item).is_some());
-    named.sort_by_key(|item| id.position(wanted, item));
-    others.sort_by_key(|item| id.position(was, item));
-    weave(others, named, was, id)
+///
+/// # Errors
+/// When an item has no key.
+pub(super) fn arrange(
+    merged: Vec<Value>,
+    wanted: &[Value],
+    was: &[Value],
+    id: ItemId<'_>,
+) -> Result<Vec<Value>, StrategicError> {
+    wanted.iter().try_for_each(|item| id.of(item).map(drop))?;
+    let (wanted, was) = (Positions::of(wanted, id), Positions::of(was, id));
+    let mut named = Vec::new();
+    let mut others = Vec::new();
+    for item in merged {
+        let old = was.find(&item)?;
+        match wanted.find(&item)? {
+            Some(at) => named.push((at, old, item)),
+            None => others.push((old, item)),
+        }
+    }
+    named.sort_by_key(|(at, _, _)| *at);
+    others.sort_by_key(|(old, _)| *old);
+    let named = named.into_iter().map(|(_, old, item)| (old, item)).collect();
+    Ok(weave(others, named))
 }
 
-fn weave(others: Vec<Value>, named: Vec<Value>, was: &[Value], id: ItemId<'_>) -> Vec<Value> {
+type Placed = (Option<usize>, Value);
+
+/// Merges two sequences by where their items were: an item that is not named goes first only if both were there
+/// and it stood before.
+fn weave(others: Vec<Placed>, named: Vec<Placed>) -> Vec<Value> {
     let mut woven = Vec::with_capacity(others.len() + named.len());
     let (mut others, mut named) = (others.into_iter().peekable(), named.into_iter().peekable());
-    while let (Some(other), Some(next)) = (others.peek(), named.peek()) {
-        let before = id
-            .position(was, other)
-            .zip(id.position(was, next))
-            .is_some_and(|(a, b)| a < b);
+    while let (Some((other, _)), Some((next, _))) = (others.peek(), named.peek()) {
+        let before = other.zip(*next).is_some_and(|(other, next)| other < next);
         woven.extend(if before { others.next() } else { named.next() });
     }
-    woven.extend(others.chain(named));
     woven
+        .into_iter()
+        .chain(others)
+        .chain(named)
+        .map(|(_, item)| item)
+        .collect()
 }

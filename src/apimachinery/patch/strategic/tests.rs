@@ -267,3 +267,20 @@ proptest! {
         prop_assert_eq!(pod(doc.clone(), json!({})).unwrap(), doc);
     }
 }
+
+#[test]
+fn big_lists_take_no_quadratic_time() {
+    let containers = |from: usize| {
+        (from..from + 20_000)
+            .map(|i| json!({"name": i.to_string()}))
+            .collect::<Value>()
+    };
+    let started = std::time::Instant::now();
+    let result = pod(
+        json!({"containers": containers(0)}),
+        json!({"containers": containers(10_000)}),
+    )
+    .unwrap();
+    assert_eq!(result["containers"].as_array().map(Vec::len), Some(30_000));
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
