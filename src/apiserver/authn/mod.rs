@@ -4,6 +4,7 @@
 //! ServiceAccount token), then anonymous. Impersonation is resolved after that and needs authorization.
 
 pub mod impersonation;
+pub mod reviews;
 pub mod service_account;
 pub mod token_file;
 mod user;
