@@ -6,7 +6,7 @@
 //! A request comes in through [`server`], is read by [`request`], served by one of [`handlers`] on top of the
 //! [`registry`], and leaves through [`reply`].
 
-mod access;
+pub mod access;
 pub mod admission;
 mod args;
 pub mod authn;
@@ -37,7 +37,7 @@ use std::{
 pub use api::Profile;
 pub use args::{Args, PortRange, parse_duration};
 use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use admission::allocator::Allocator;
 use registry::Registry;
@@ -61,9 +61,9 @@ pub enum Error {
     /// No TLS.
     #[error("cannot set up keys and certificates")]
     Pki(#[source] tls::Error),
-    /// The token file cannot be read.
-    #[error("cannot read the token file")]
-    Tokens(#[source] std::io::Error),
+    /// Nobody can be let in.
+    #[error("cannot set up authentication and authorization")]
+    Access(#[source] access::Error),
     /// The address is taken, or not ours.
     #[error("cannot listen on {address}")]
     Listen {
@@ -107,7 +107,6 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
         path: data_dir.clone(),
         source,
     })?;
-    let authenticator = access::Static::new(args.token_auth_file.as_deref()).map_err(Error::Tokens)?;
     let storage = storage::embedded::open(&data_dir.join("store")).map_err(Error::Storage)?;
     let health = health(&storage, &shutdown);
     let allocator = (profile == Profile::Member).then(|| {
@@ -126,6 +125,10 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
         allocator,
     ));
     bootstrap::namespaces(&registry).await.map_err(Error::Bootstrap)?;
+    let tasks = TaskTracker::new();
+    let access = access::Access::start(&args, &registry, &tasks, &shutdown).await;
+    let access = access.map_err(Error::Access)?;
+    tasks.close();
     let wanted = SocketAddr::new(args.bind_address, args.secure_port);
     let listener = TcpListener::bind(wanted).await.map_err(|source| Error::Listen {
         address: wanted,
@@ -152,7 +155,8 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
         openapi: openapi::OpenApi::new(openapi_resources(profile), "v1.36.2"),
         health,
         metrics: telemetry::Metrics::new("apiserver"),
-        authenticator: Box::new(authenticator),
+        access,
+        url: url.clone(),
         stopping: shutdown,
         request_timeout: args.request_timeout,
     });
@@ -163,6 +167,7 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
     let done = tokio::spawn(async move {
         serving.await;
         lifecycle.wait().await;
+        tasks.wait().await;
     });
     Ok(Running {
         address,

@@ -12,6 +12,7 @@ pub mod federation;
 pub mod networking;
 pub mod policy;
 pub mod rbac;
+pub mod reviews;
 pub mod scheduling;
 pub mod storage;
 
@@ -74,6 +75,12 @@ const KINDS: &[KindDef] = &[
     apps::deployment::DEF,
     apps::replica_set::DEF,
     apps::stateful_set::DEF,
+    reviews::SELF_SUBJECT,
+    reviews::TOKEN,
+    reviews::LOCAL_SUBJECT_ACCESS,
+    reviews::SELF_SUBJECT_ACCESS,
+    reviews::SELF_SUBJECT_RULES,
+    reviews::SUBJECT_ACCESS,
     autoscaling::V2,
     autoscaling::V1,
     batch::cron_job::DEF,

@@ -9,7 +9,7 @@ use serde_json::Value;
 pub use services::Reserved;
 
 use crate::{
-    errors,
+    access, errors,
     registry::{Registry, Resource, codec, metadata, write::Write},
 };
 
@@ -29,6 +29,7 @@ pub async fn mutate_create(registry: &Registry, write: &Write<'_>, object: &mut 
 /// # Errors
 /// What a policy refuses.
 pub async fn validate_create(registry: &Registry, write: &Write<'_>, object: &mut Object) -> Result<Reserved, Status> {
+    access::check_escalation(registry, write, object, None)?;
     allocate(registry, write, object, None).await
 }
 
@@ -58,6 +59,7 @@ pub async fn validate_update(
     object: &mut Object,
     old: &Object,
 ) -> Result<Reserved, Status> {
+    access::check_escalation(registry, write, object, Some(old))?;
     allocate(registry, write, object, Some(old)).await
 }
 

@@ -23,9 +23,14 @@ const USUAL: i64 = 3600;
 /// # Errors
 /// 400 without a token.
 pub async fn token_review(authentication: &Authentication, mut review: Object) -> Result<Object, Status> {
-    let token = review.pointer("/spec/token").and_then(Value::as_str).unwrap_or_default();
+    let token = review
+        .pointer("/spec/token")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if token.is_empty() {
-        return Err(Status::bad_request("token is required for TokenReview in authentication"));
+        return Err(Status::bad_request(
+            "token is required for TokenReview in authentication",
+        ));
     }
     let audiences = strings(review.pointer("/spec/audiences"));
     review["status"] = match authentication.token(token, &audiences).await {
@@ -53,7 +58,11 @@ pub fn self_subject(user: &UserInfo, now: Timestamp) -> Object {
 
 fn strings(list: Option<&Value>) -> Vec<String> {
     let list = list.and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    list.into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 #[derive(Default, Deserialize)]
@@ -90,11 +99,20 @@ pub async fn token_request(
     let wanted = wanted.map_err(|error| Status::bad_request(format!("spec: {error}")))?;
     let seconds = wanted.expiration_seconds.unwrap_or(USUAL);
     check_life(seconds)?;
-    let audiences = wanted.audiences.filter(|list| !list.is_empty()).unwrap_or_else(|| tokens.audiences().to_vec());
+    let audiences = wanted
+        .audiences
+        .filter(|list| !list.is_empty())
+        .unwrap_or_else(|| tokens.audiences().to_vec());
     let (namespace, name) = (meta::namespace(account), meta::name(account));
-    let reference = |object: &Object| Reference { name: meta::name(object).into(), uid: meta::uid(object).into() };
-    let mut kubernetes =
-        Bound { namespace: namespace.into(), account: reference(account), ..Bound::default() };
+    let reference = |object: &Object| Reference {
+        name: meta::name(object).into(),
+        uid: meta::uid(object).into(),
+    };
+    let mut kubernetes = Bound {
+        namespace: namespace.into(),
+        account: reference(account),
+        ..Bound::default()
+    };
     if let Some(to) = &wanted.bound_object_ref {
         bind(&mut kubernetes, to, objects).await?;
     }
@@ -109,7 +127,9 @@ pub async fn token_request(
         not_before: issued,
         subject: UserInfo::service_account(namespace, name, "").username,
     };
-    let token = tokens.sign(&claims).map_err(|error| Status::internal(crate::errors::chain(&error)))?;
+    let token = tokens
+        .sign(&claims)
+        .map_err(|error| Status::internal(crate::errors::chain(&error)))?;
     let bound = request.pointer("/spec/boundObjectRef").cloned().unwrap_or(Value::Null);
     request["spec"] = json!({"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": bound});
     for key in ["name", "namespace", "uid"] {
@@ -143,11 +163,21 @@ async fn bind(bound: &mut Bound, to: &BoundTo, objects: &dyn TokenObjects) -> Re
         ("v1", "Secret") => TokenObject::Secret,
         ("v1", "Node") => TokenObject::Node,
         (version, kind) => {
-            let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
-            return Err(Status::bad_request(format!("cannot bind token to object of type {version}, Kind={kind}")));
+            let version = if version.contains('/') {
+                version.to_owned()
+            } else {
+                format!("/{version}")
+            };
+            return Err(Status::bad_request(format!(
+                "cannot bind token to object of type {version}, Kind={kind}"
+            )));
         }
     };
-    let namespace = if kind == TokenObject::Node { String::new() } else { bound.namespace.clone() };
+    let namespace = if kind == TokenObject::Node {
+        String::new()
+    } else {
+        bound.namespace.clone()
+    };
     let found = objects.get(kind, &namespace, &to.name).await;
     let found = found.ok_or_else(|| Status::not_found("", kind.resource(), &to.name))?;
     let uid = meta::uid(&found);
@@ -159,20 +189,33 @@ async fn bind(bound: &mut Bound, to: &BoundTo, objects: &dyn TokenObjects) -> Re
         );
         return Err(Status::conflict("", kind.resource(), &to.name, &why));
     }
-    let reference = Reference { name: to.name.clone(), uid: uid.to_owned() };
+    let reference = Reference {
+        name: to.name.clone(),
+        uid: uid.to_owned(),
+    };
     match kind {
         TokenObject::Pod => {
-            let account = found.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or_default();
+            let account = found
+                .pointer("/spec/serviceAccountName")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             if account != bound.account.name {
                 return Err(Status::bad_request(format!(
                     "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
                     bound.account.name
                 )));
             }
-            if let Some(node) = found.pointer("/spec/nodeName").and_then(Value::as_str).filter(|n| !n.is_empty()) {
+            if let Some(node) = found
+                .pointer("/spec/nodeName")
+                .and_then(Value::as_str)
+                .filter(|n| !n.is_empty())
+            {
                 let uid = objects.get(TokenObject::Node, "", node).await;
                 let uid = uid.as_ref().map(meta::uid).unwrap_or_default().to_owned();
-                bound.node = Some(Reference { name: node.to_owned(), uid });
+                bound.node = Some(Reference {
+                    name: node.to_owned(),
+                    uid,
+                });
             }
             bound.pod = Some(reference);
         }

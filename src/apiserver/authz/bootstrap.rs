@@ -46,24 +46,39 @@ pub fn objects() -> Vec<(Kind, Object)> {
 }
 
 fn split(list: &str) -> Vec<String> {
-    list.trim().split(',').map(|item| if item == "-" { String::new() } else { item.to_owned() }).collect()
+    list.trim()
+        .split(',')
+        .map(|item| if item == "-" { String::new() } else { item.to_owned() })
+        .collect()
 }
 
 fn pair(text: &str, separator: char) -> Option<(String, String)> {
-    text.trim().split_once(separator).map(|(first, second)| (first.to_owned(), second.to_owned()))
+    text.trim()
+        .split_once(separator)
+        .map(|(first, second)| (first.to_owned(), second.to_owned()))
 }
 
 impl Draft {
     fn begin(line: &str) -> Option<Self> {
-        let (head, role) = line.split_once(" -> ").map_or((line, None), |(head, role)| (head, Some(role)));
+        let (head, role) = line
+            .split_once(" -> ")
+            .map_or((line, None), |(head, role)| (head, Some(role)));
         let (kind, name) = head.split_once(' ')?;
-        let kind = ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"].into_iter().find(|k| *k == kind)?;
+        let kind = ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]
+            .into_iter()
+            .find(|k| *k == kind)?;
         let (namespace, name) = match kind {
             "Role" | "RoleBinding" => pair(name, '/')?,
             _ => (String::new(), name.to_owned()),
         };
         let role = role.map(|role| pair(role, '/').unwrap_or_else(|| ("ClusterRole".to_owned(), role.to_owned())));
-        Some(Self { kind, namespace, name, role, ..Self::default() })
+        Some(Self {
+            kind,
+            namespace,
+            name,
+            role,
+            ..Self::default()
+        })
     }
 
     fn add(&mut self, line: &str) {
@@ -71,7 +86,9 @@ impl Draft {
         match word {
             "label" => self.labels.extend(pair(rest, '=')),
             "aggregate" => self.aggregates.extend(pair(rest, '=')),
-            "User" | "Group" => self.subjects.push(json!({"kind": word, "apiGroup": GROUP, "name": rest})),
+            "User" | "Group" => self
+                .subjects
+                .push(json!({"kind": word, "apiGroup": GROUP, "name": rest})),
             "ServiceAccount" => {
                 let subject = pair(rest, '/').map(|(ns, name)| json!({"kind": word, "name": name, "namespace": ns}));
                 self.subjects.extend(subject);
@@ -79,7 +96,11 @@ impl Draft {
             "url" => {
                 if let Some((verbs, paths)) = rest.split_once(" ; ") {
                     let (verbs, non_resource_urls) = (split(verbs), split(paths));
-                    self.rules.push(Rule { verbs, non_resource_urls, ..Rule::default() });
+                    self.rules.push(Rule {
+                        verbs,
+                        non_resource_urls,
+                        ..Rule::default()
+                    });
                 }
             }
             _ => {
@@ -96,7 +117,8 @@ impl Draft {
     }
 
     fn finish(mut self) -> (Kind, Object) {
-        self.labels.insert("kubernetes.io/bootstrapping".into(), "rbac-defaults".into());
+        self.labels
+            .insert("kubernetes.io/bootstrapping".into(), "rbac-defaults".into());
         let mut metadata = json!({"name": self.name});
         if !self.namespace.is_empty() {
             metadata["namespace"] = self.namespace.into();
@@ -148,9 +170,17 @@ pub fn reconciled(existing: &Object, wanted: &Object) -> Option<Object> {
         let missing = uncovered(&rules_of(existing), &rules_of(wanted));
         append(&mut updated, "rules", missing.into_iter().map(|rule| json!(rule)));
     }
-    let subjects = |object: &Object| object.get("subjects").and_then(Value::as_array).cloned().unwrap_or_default();
+    let subjects = |object: &Object| {
+        object
+            .get("subjects")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
     let present = subjects(existing);
-    let missing = subjects(wanted).into_iter().filter(|subject| !present.contains(subject));
+    let missing = subjects(wanted)
+        .into_iter()
+        .filter(|subject| !present.contains(subject));
     append(&mut updated, "subjects", missing);
     (updated != *existing).then_some(updated)
 }
@@ -170,8 +200,10 @@ fn append(object: &mut Object, field: &str, items: impl Iterator<Item = Value>) 
 #[must_use]
 pub fn aggregated(role: &Object, all: &[Object]) -> Option<Vec<Value>> {
     let selectors = role.pointer("/aggregationRule/clusterRoleSelectors")?.as_array()?;
-    let selectors: Vec<_> =
-        selectors.iter().filter_map(|s| apimachinery::selector::LabelSelector::from_object(Some(s)).ok()).collect();
+    let selectors: Vec<_> = selectors
+        .iter()
+        .filter_map(|s| apimachinery::selector::LabelSelector::from_object(Some(s)).ok())
+        .collect();
     let mut sources: Vec<&Object> = all
         .iter()
         .filter(|source| meta::name(source) != meta::name(role))
@@ -194,7 +226,11 @@ mod tests {
     use super::*;
 
     fn find(kind: Kind, name: &str) -> Object {
-        objects().into_iter().find(|(k, o)| *k == kind && meta::name(o) == name).unwrap().1
+        objects()
+            .into_iter()
+            .find(|(k, o)| *k == kind && meta::name(o) == name)
+            .unwrap()
+            .1
     }
 
     #[test]
@@ -202,14 +238,22 @@ mod tests {
         let objects = objects();
         let count = |kind| objects.iter().filter(|(k, _)| *k == kind).count();
         let lines = include_str!("bootstrap/policy.txt").lines();
-        assert_eq!(objects.len(), lines.filter(|l| !l.is_empty() && !l.starts_with([' ', '#'])).count());
+        assert_eq!(
+            objects.len(),
+            lines.filter(|l| !l.is_empty() && !l.starts_with([' ', '#'])).count()
+        );
         assert!(count(Kind::ClusterRole) > 60 && count(Kind::ClusterRoleBinding) > 50);
         assert!(count(Kind::Role) > 5 && count(Kind::RoleBinding) > 5);
         for (kind, object) in &objects {
             match kind {
                 Kind::ClusterRole | Kind::Role => {
-                    assert!(object["aggregationRule"].is_object() || !rules_of(object).is_empty(), "{object}");
+                    assert!(
+                        object["aggregationRule"].is_object() || !rules_of(object).is_empty(),
+                        "{object}"
+                    );
                 }
+                // Nodes are bound by whoever adds them.
+                _ if meta::name(object) == "system:node" => {}
                 _ => assert!(!object["subjects"].as_array().unwrap().is_empty(), "{object}"),
             }
         }
@@ -233,7 +277,11 @@ mod tests {
 
     #[test]
     fn edit_gathers_the_rules_of_its_parts() {
-        let all: Vec<_> = objects().into_iter().filter(|(k, _)| *k == Kind::ClusterRole).map(|(_, o)| o).collect();
+        let all: Vec<_> = objects()
+            .into_iter()
+            .filter(|(k, _)| *k == Kind::ClusterRole)
+            .map(|(_, o)| o)
+            .collect();
         let mut edit = find(Kind::ClusterRole, "edit");
         let rules = aggregated(&edit, &all).unwrap();
         assert!(rules.len() > 10);

@@ -46,8 +46,14 @@ pub fn check(
             let unchanged = |old: &Object| {
                 old.get("roleRef") == object.get("roleRef") && old.get("subjects") == object.get("subjects")
             };
-            let Some(role) = rbac::role_ref(object) else { return Ok(()) };
-            let resource = if role.kind == "Role" { Kind::Role } else { Kind::ClusterRole };
+            let Some(role) = rbac::role_ref(object) else {
+                return Ok(());
+            };
+            let resource = if role.kind == "Role" {
+                Kind::Role
+            } else {
+                Kind::ClusterRole
+            };
             if old.is_some_and(unchanged) || may(policy, user, "bind", resource.resource(), namespace, &role.name) {
                 return Ok(());
             }
@@ -103,7 +109,10 @@ mod tests {
 
     fn policy(rules: &Value) -> Policy {
         let policy = Policy::default();
-        policy.set(Kind::ClusterRole, &json!({"metadata": {"name": "mine"}, "rules": rules}));
+        policy.set(
+            Kind::ClusterRole,
+            &json!({"metadata": {"name": "mine"}, "rules": rules}),
+        );
         let all = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
         policy.set(Kind::ClusterRole, &json!({"metadata": {"name": "all"}, "rules": all}));
         policy.set(
@@ -115,7 +124,11 @@ mod tests {
     }
 
     fn bob() -> UserInfo {
-        UserInfo { username: "bob".into(), groups: vec!["devs".into()], ..UserInfo::default() }
+        UserInfo {
+            username: "bob".into(),
+            groups: vec!["devs".into()],
+            ..UserInfo::default()
+        }
     }
 
     fn role(resource: &str) -> Object {
@@ -144,16 +157,30 @@ mod tests {
         let policy = policy(&rules);
         assert!(check(&policy, &bob(), Kind::ClusterRole, &role("secrets"), None).is_ok());
         assert!(check(&policy, &bob(), Kind::ClusterRoleBinding, &binding, None).is_ok());
-        let namespaced = json!({"metadata": {"name": "b", "namespace": "x"}, "roleRef": {"kind": "Role", "name": "no"}});
-        assert_eq!(check(&policy, &bob(), Kind::RoleBinding, &namespaced, None).unwrap_err().code, 404);
+        let namespaced =
+            json!({"metadata": {"name": "b", "namespace": "x"}, "roleRef": {"kind": "Role", "name": "no"}});
+        assert_eq!(
+            check(&policy, &bob(), Kind::RoleBinding, &namespaced, None)
+                .unwrap_err()
+                .code,
+            404
+        );
     }
 
     #[test]
     fn binding_needs_what_the_role_grants() {
         let policy = policy(&json!([]));
         let binding = json!({"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "all"}});
-        assert_eq!(check(&policy, &bob(), Kind::ClusterRoleBinding, &binding, None).unwrap_err().code, 403);
-        let admin = UserInfo { groups: vec![groups::MASTERS.into()], ..UserInfo::default() };
+        assert_eq!(
+            check(&policy, &bob(), Kind::ClusterRoleBinding, &binding, None)
+                .unwrap_err()
+                .code,
+            403
+        );
+        let admin = UserInfo {
+            groups: vec![groups::MASTERS.into()],
+            ..UserInfo::default()
+        };
         assert!(check(&policy, &admin, Kind::ClusterRoleBinding, &binding, None).is_ok());
     }
 
@@ -162,6 +189,10 @@ mod tests {
         let policy = policy(&json!([]));
         let object = json!({"metadata": {"name": "a"}, "aggregationRule": {"clusterRoleSelectors": []}});
         let refused = check(&policy, &bob(), Kind::ClusterRole, &object, None).unwrap_err();
-        assert!(refused.message.ends_with("must have cluster-admin privileges to use the aggregationRule"));
+        assert!(
+            refused
+                .message
+                .ends_with("must have cluster-admin privileges to use the aggregationRule")
+        );
     }
 }

@@ -96,8 +96,17 @@ pub trait Authorizer: Send + Sync {
 /// A rule for everything in the API and one for every path.
 fn everything() -> [Rule; 2] {
     let all = || vec!["*".to_owned()];
-    let resources = Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() };
-    let paths = Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() };
+    let resources = Rule {
+        verbs: all(),
+        api_groups: all(),
+        resources: all(),
+        ..Rule::default()
+    };
+    let paths = Rule {
+        verbs: all(),
+        non_resource_urls: all(),
+        ..Rule::default()
+    };
     [resources, paths]
 }
 
@@ -142,7 +151,9 @@ impl Authorizer for Union {
             }
         }
         reasons.retain(|reason| !reason.is_empty());
-        Decision::NoOpinion { reason: reasons.join("\n") }
+        Decision::NoOpinion {
+            reason: reasons.join("\n"),
+        }
     }
 
     fn rules_for(&self, user: &UserInfo, namespace: &str) -> (Vec<Rule>, Vec<String>) {
@@ -156,7 +167,12 @@ impl Authorizer for Union {
             errors.extend(failed);
         }
         let mut seen = Vec::new();
-        rules.retain(|rule| !seen.contains(rule) && { seen.push(rule.clone()); true });
+        rules.retain(|rule| {
+            !seen.contains(rule) && {
+                seen.push(rule.clone());
+                true
+            }
+        });
         (rules, errors)
     }
 }
@@ -219,18 +235,46 @@ mod tests {
     use super::*;
 
     fn message(user: &str, verb: &str, target: Target<'_>) -> String {
-        let user = UserInfo { username: user.into(), ..UserInfo::default() };
-        forbidden(&Attributes { user: &user, verb, target }, "").message
+        let user = UserInfo {
+            username: user.into(),
+            ..UserInfo::default()
+        };
+        forbidden(
+            &Attributes {
+                user: &user,
+                verb,
+                target,
+            },
+            "",
+        )
+        .message
     }
 
     #[test]
     fn refusals_read_as_kube_apiservers() {
-        let resource = Resource { resource: "configmaps", version: "v1", ..Resource::default() };
+        let resource = Resource {
+            resource: "configmaps",
+            version: "v1",
+            ..Resource::default()
+        };
         assert_eq!(
-            message("bob", "list", Target::Resource(Resource { namespace: "default", ..resource })),
+            message(
+                "bob",
+                "list",
+                Target::Resource(Resource {
+                    namespace: "default",
+                    ..resource
+                })
+            ),
             r#"configmaps is forbidden: User "bob" cannot list resource "configmaps" in API group "" in the namespace "default""#
         );
-        let scale = Resource { group: "apps", resource: "deployments", subresource: "scale", name: "x", ..resource };
+        let scale = Resource {
+            group: "apps",
+            resource: "deployments",
+            subresource: "scale",
+            name: "x",
+            ..resource
+        };
         assert_eq!(
             message("bob", "get", Target::Resource(scale)),
             r#"deployments.apps "x" is forbidden: User "bob" cannot get resource "deployments/scale" in API group "apps" at the cluster scope"#
@@ -245,8 +289,19 @@ mod tests {
     fn without_authorizers_only_masters_may() {
         let union = Union::default();
         let target = Target::Path("/");
-        let may = |user: &UserInfo| union.authorize(&Attributes { user, verb: "get", target }).is_allowed();
+        let may = |user: &UserInfo| {
+            union
+                .authorize(&Attributes {
+                    user,
+                    verb: "get",
+                    target,
+                })
+                .is_allowed()
+        };
         assert!(!may(&UserInfo::anonymous()));
-        assert!(may(&UserInfo { groups: vec![groups::MASTERS.into()], ..UserInfo::default() }));
+        assert!(may(&UserInfo {
+            groups: vec![groups::MASTERS.into()],
+            ..UserInfo::default()
+        }));
     }
 }

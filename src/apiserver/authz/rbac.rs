@@ -30,7 +30,12 @@ pub enum Kind {
 
 impl Kind {
     /// All four.
-    pub const ALL: [Self; 4] = [Self::ClusterRole, Self::ClusterRoleBinding, Self::Role, Self::RoleBinding];
+    pub const ALL: [Self; 4] = [
+        Self::ClusterRole,
+        Self::ClusterRoleBinding,
+        Self::Role,
+        Self::RoleBinding,
+    ];
 
     /// Its plural resource name.
     #[must_use]
@@ -59,7 +64,11 @@ impl Subject {
             "User" => user.username == self.name,
             "Group" => user.in_group(&self.name),
             "ServiceAccount" => {
-                let namespace = if self.namespace.is_empty() { binding_namespace } else { &self.namespace };
+                let namespace = if self.namespace.is_empty() {
+                    binding_namespace
+                } else {
+                    &self.namespace
+                };
                 !namespace.is_empty() && user.as_service_account() == Some((namespace, &self.name))
             }
             _ => false,
@@ -68,7 +77,11 @@ impl Subject {
 
     fn describe(&self, binding_namespace: &str) -> String {
         if self.kind == "ServiceAccount" {
-            let namespace = if self.namespace.is_empty() { binding_namespace } else { &self.namespace };
+            let namespace = if self.namespace.is_empty() {
+                binding_namespace
+            } else {
+                &self.namespace
+            };
             return format!("ServiceAccount {:?}", format!("{}/{namespace}", self.name));
         }
         format!("{} {:?}", self.kind, self.name)
@@ -96,7 +109,11 @@ struct Binding {
 #[must_use]
 pub fn rules_of(role: &Object) -> Vec<Rule> {
     let rules = role.get("rules").and_then(|rules| rules.as_array());
-    rules.into_iter().flatten().filter_map(|rule| Rule::deserialize(rule).ok()).collect()
+    rules
+        .into_iter()
+        .flatten()
+        .filter_map(|rule| Rule::deserialize(rule).ok())
+        .collect()
 }
 
 /// Reads the role a binding refers to.
@@ -131,13 +148,24 @@ struct Grant<'a> {
 impl Grant<'_> {
     fn reason(&self) -> String {
         let (kind, name, namespace) = self.binding;
-        let name = if namespace.is_empty() { name.to_owned() } else { format!("{name}/{namespace}") };
+        let name = if namespace.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{name}/{namespace}")
+        };
         let subject = self.subject.describe(namespace);
-        format!("RBAC: allowed by {kind} {name:?} of {} {:?} to {subject}", self.role.kind, self.role.name)
+        format!(
+            "RBAC: allowed by {kind} {name:?} of {} {:?} to {subject}",
+            self.role.kind, self.role.name
+        )
     }
 
     fn missing(&self) -> String {
-        format!("{}.{GROUP} {:?} not found", self.role.kind.to_ascii_lowercase(), self.role.name)
+        format!(
+            "{}.{GROUP} {:?} not found",
+            self.role.kind.to_ascii_lowercase(),
+            self.role.name
+        )
     }
 }
 
@@ -153,15 +181,32 @@ impl Index {
 
     /// The grants to a user at cluster scope and in a namespace, in kube-apiserver's order.
     fn grants<'a>(&'a self, user: &'a UserInfo, namespace: &'a str) -> impl Iterator<Item = Grant<'a>> {
-        let everywhere = self.cluster_bindings.iter().map(|(name, b)| ("ClusterRoleBinding", name, "", b));
-        let local = if namespace.is_empty() { None } else { self.bindings.get(namespace) };
-        let local = local.into_iter().flatten().map(move |(name, b)| ("RoleBinding", name, namespace, b));
-        everywhere.chain(local).filter_map(move |(kind, name, namespace, binding)| {
-            let subjects = binding.subjects.as_deref().unwrap_or_default();
-            let subject = subjects.iter().find(|subject| subject.is(user, namespace))?;
-            let rules = self.rules(&binding.role, namespace);
-            Some(Grant { rules, role: &binding.role, binding: (kind, name, namespace), subject })
-        })
+        let everywhere = self
+            .cluster_bindings
+            .iter()
+            .map(|(name, b)| ("ClusterRoleBinding", name, "", b));
+        let local = if namespace.is_empty() {
+            None
+        } else {
+            self.bindings.get(namespace)
+        };
+        let local = local
+            .into_iter()
+            .flatten()
+            .map(move |(name, b)| ("RoleBinding", name, namespace, b));
+        everywhere
+            .chain(local)
+            .filter_map(move |(kind, name, namespace, binding)| {
+                let subjects = binding.subjects.as_deref().unwrap_or_default();
+                let subject = subjects.iter().find(|subject| subject.is(user, namespace))?;
+                let rules = self.rules(&binding.role, namespace);
+                Some(Grant {
+                    rules,
+                    role: &binding.role,
+                    binding: (kind, name, namespace),
+                    subject,
+                })
+            })
     }
 }
 
@@ -185,10 +230,26 @@ impl Policy {
                     index.cluster_bindings.insert(name, binding);
                 }
                 Err(error) => {
-                    tracing::warn!(namespace, name, error = &error as &dyn std::error::Error, "unreadable binding");
+                    tracing::warn!(
+                        namespace,
+                        name,
+                        error = &error as &dyn std::error::Error,
+                        "unreadable binding"
+                    );
                     index.remove(kind, &namespace, &name);
                 }
             },
+        }
+    }
+
+    /// Forgets every object of a kind.
+    pub fn clear(&self, kind: Kind) {
+        let mut index = self.index.write();
+        match kind {
+            Kind::ClusterRole => index.cluster_roles.clear(),
+            Kind::ClusterRoleBinding => index.cluster_bindings.clear(),
+            Kind::Role => index.roles.clear(),
+            Kind::RoleBinding => index.bindings.clear(),
         }
     }
 
@@ -282,9 +343,7 @@ mod tests {
 
     fn policy() -> Policy {
         let policy = Policy::default();
-        let role = |name: &str, resource: &str| {
-            json!({"metadata": {"name": name}, "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": [resource]}]})
-        };
+        let role = |name: &str, resource: &str| json!({"metadata": {"name": name}, "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": [resource]}]});
         policy.set(Kind::ClusterRole, &role("pod-reader", "pods"));
         let mut local = role("cm-reader", "configmaps");
         meta::set_namespace(&mut local, "apps");
@@ -303,19 +362,33 @@ mod tests {
     }
 
     fn decide(policy: &Policy, user: &UserInfo, resource: &str, namespace: &str) -> Decision {
-        let target = Target::Resource(Resource { resource, namespace, ..Resource::default() });
-        policy.authorize(&Attributes { user, verb: "get", target })
+        let target = Target::Resource(Resource {
+            resource,
+            namespace,
+            ..Resource::default()
+        });
+        policy.authorize(&Attributes {
+            user,
+            verb: "get",
+            target,
+        })
     }
 
     fn bob() -> UserInfo {
-        UserInfo { username: "bob".into(), ..UserInfo::default() }
+        UserInfo {
+            username: "bob".into(),
+            ..UserInfo::default()
+        }
     }
 
     #[test]
     fn a_role_binding_holds_in_its_namespace_only() {
         let policy = policy();
         let allowed = decide(&policy, &bob(), "configmaps", "apps");
-        assert_eq!(allowed.reason(), r#"RBAC: allowed by RoleBinding "cms/apps" of Role "cm-reader" to User "bob""#);
+        assert_eq!(
+            allowed.reason(),
+            r#"RBAC: allowed by RoleBinding "cms/apps" of Role "cm-reader" to User "bob""#
+        );
         assert!(!decide(&policy, &bob(), "configmaps", "other").is_allowed());
         assert!(!decide(&policy, &bob(), "configmaps", "").is_allowed());
     }
@@ -323,10 +396,17 @@ mod tests {
     #[test]
     fn a_cluster_role_binding_holds_everywhere_for_groups_and_accounts() {
         let policy = policy();
-        let dev = UserInfo { groups: vec!["devs".into()], ..bob() };
+        let dev = UserInfo {
+            groups: vec!["devs".into()],
+            ..bob()
+        };
         assert!(decide(&policy, &dev, "pods", "").is_allowed() && decide(&policy, &dev, "pods", "x").is_allowed());
         let account = decide(&policy, &UserInfo::service_account("apps", "web", ""), "pods", "");
-        assert!(account.reason().ends_with(r#"to ServiceAccount "web/apps""#), "{}", account.reason());
+        assert!(
+            account.reason().ends_with(r#"to ServiceAccount "web/apps""#),
+            "{}",
+            account.reason()
+        );
         assert!(!decide(&policy, &UserInfo::service_account("other", "web", ""), "pods", "").is_allowed());
     }
 
@@ -335,8 +415,14 @@ mod tests {
         let policy = policy();
         policy.remove(Kind::Role, "apps", "cm-reader");
         let decision = decide(&policy, &bob(), "configmaps", "apps");
-        assert_eq!(decision.reason(), r#"RBAC: role.rbac.authorization.k8s.io "cm-reader" not found"#);
+        assert_eq!(
+            decision.reason(),
+            r#"RBAC: role.rbac.authorization.k8s.io "cm-reader" not found"#
+        );
         policy.remove(Kind::RoleBinding, "apps", "cms");
-        assert_eq!(decide(&policy, &bob(), "configmaps", "apps"), Decision::NoOpinion { reason: String::new() });
+        assert_eq!(
+            decide(&policy, &bob(), "configmaps", "apps"),
+            Decision::NoOpinion { reason: String::new() }
+        );
     }
 }

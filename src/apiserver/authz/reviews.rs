@@ -152,7 +152,11 @@ pub fn local_subject_access(
     }
     if spec.non_resource_attributes.is_some() {
         let detail = "disallowed on this kind of request";
-        return Err(invalid(field::invalid("spec.nonResourceAttributes", &Value::Null, detail)));
+        return Err(invalid(field::invalid(
+            "spec.nonResourceAttributes",
+            &Value::Null,
+            detail,
+        )));
     }
     let decision = spec.decide(authorizer, &spec.user())?;
     Ok(answered(review, &decision))
@@ -163,7 +167,10 @@ pub fn local_subject_access(
 /// # Errors
 /// 400 without a namespace.
 pub fn self_subject_rules(authorizer: &dyn Authorizer, user: &UserInfo, mut review: Object) -> Result<Object, Status> {
-    let namespace = review.pointer("/spec/namespace").and_then(Value::as_str).unwrap_or_default();
+    let namespace = review
+        .pointer("/spec/namespace")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
@@ -187,7 +194,10 @@ mod tests {
     use crate::authz::{AlwaysAllow, Union};
 
     fn bob() -> UserInfo {
-        UserInfo { username: "bob".into(), ..UserInfo::default() }
+        UserInfo {
+            username: "bob".into(),
+            ..UserInfo::default()
+        }
     }
 
     #[test]
@@ -208,19 +218,37 @@ mod tests {
              nonResourceAttributes or resourceAttributes must be specified"
         );
         let nobody = json!({"spec": {"resourceAttributes": {"verb": "get"}}});
-        assert!(subject_access(&AlwaysAllow, nobody).unwrap_err().message.contains("at least one of user or group"));
+        assert!(
+            subject_access(&AlwaysAllow, nobody)
+                .unwrap_err()
+                .message
+                .contains("at least one of user or group")
+        );
         let other = json!({"spec": {"user": "a", "resourceAttributes": {"namespace": "other"}}});
         let refused = local_subject_access(&AlwaysAllow, "default", other).unwrap_err();
-        assert!(refused.message.ends_with("Invalid value: \"other\": must match metadata.namespace"));
-        assert_eq!(self_subject_rules(&AlwaysAllow, &bob(), json!({})).unwrap_err().message, "no namespace on request");
+        assert!(
+            refused
+                .message
+                .ends_with("Invalid value: \"other\": must match metadata.namespace")
+        );
+        assert_eq!(
+            self_subject_rules(&AlwaysAllow, &bob(), json!({})).unwrap_err().message,
+            "no namespace on request"
+        );
     }
 
     #[test]
     fn rules_are_told_apart_by_kind() {
         let review = json!({"spec": {"namespace": "default"}});
         let status = self_subject_rules(&AlwaysAllow, &bob(), review).unwrap()["status"].take();
-        assert_eq!(status["resourceRules"], json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]));
-        assert_eq!(status["nonResourceRules"], json!([{"verbs": ["*"], "nonResourceURLs": ["*"]}]));
+        assert_eq!(
+            status["resourceRules"],
+            json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}])
+        );
+        assert_eq!(
+            status["nonResourceRules"],
+            json!([{"verbs": ["*"], "nonResourceURLs": ["*"]}])
+        );
         assert_eq!(status["incomplete"], false);
     }
 }

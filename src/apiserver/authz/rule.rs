@@ -25,7 +25,11 @@ pub struct Rule {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
     pub resource_names: Vec<String>,
     /// Paths outside of the API; `*` at the end is any rest.
-    #[serde(rename = "nonResourceURLs", skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
+    #[serde(
+        rename = "nonResourceURLs",
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_empty"
+    )]
     pub non_resource_urls: Vec<String>,
 }
 
@@ -68,10 +72,16 @@ impl Rule {
 
     /// The rule as rules of one group, one resource and one name (or one path) each; verbs apart too.
     fn singles(&self) -> impl Iterator<Item = Single<'_>> {
-        let names: Vec<&str> =
-            if self.resource_names.is_empty() { vec![""] } else { self.resource_names.iter().map(|n| &**n).collect() };
+        let names: Vec<&str> = if self.resource_names.is_empty() {
+            vec![""]
+        } else {
+            self.resource_names.iter().map(|n| &**n).collect()
+        };
         let paths = self.verbs.iter().flat_map(|verb| {
-            self.non_resource_urls.iter().map(move |path| Single { verb, what: What::Path(path) })
+            self.non_resource_urls.iter().map(move |path| Single {
+                verb,
+                what: What::Path(path),
+            })
         });
         let resources = self.verbs.iter().flat_map(move |verb| {
             let names = names.clone();
@@ -79,7 +89,10 @@ impl Rule {
                 let names = names.clone();
                 self.resources.iter().flat_map(move |resource| {
                     let names = names.clone();
-                    names.into_iter().map(move |name| Single { verb, what: What::Resource { group, resource, name } })
+                    names.into_iter().map(move |name| Single {
+                        verb,
+                        what: What::Resource { group, resource, name },
+                    })
                 })
             })
         });
@@ -96,7 +109,10 @@ impl Rule {
                 What::Resource { group, resource, name } => {
                     let (main, sub) = resource.split_once('/').unwrap_or((resource, ""));
                     has(&self.api_groups, group)
-                        && (self.resources.iter().any(|pattern| pattern == ALL || pattern == resource)
+                        && (self
+                            .resources
+                            .iter()
+                            .any(|pattern| pattern == ALL || pattern == resource)
                             || (!sub.is_empty() && self.resource_matches(main, sub)))
                         && (self.resource_names.is_empty()
                             || (!name.is_empty() && self.resource_names.iter().any(|own| own == name)))
@@ -118,7 +134,11 @@ struct Single<'a> {
 #[derive(Clone, Copy, PartialEq)]
 enum What<'a> {
     Path(&'a str),
-    Resource { group: &'a str, resource: &'a str, name: &'a str },
+    Resource {
+        group: &'a str,
+        resource: &'a str,
+        name: &'a str,
+    },
 }
 
 /// What of `wanted` is not covered by `held`: one rule per group, resource and name, with the verbs that miss.
@@ -139,12 +159,20 @@ pub fn uncovered(held: &[Rule], wanted: &[Rule]) -> Vec<Rule> {
         }
         let verbs = vec![verb];
         let rule = match single.what {
-            What::Path(path) => Rule { verbs, non_resource_urls: vec![path.to_owned()], ..Rule::default() },
+            What::Path(path) => Rule {
+                verbs,
+                non_resource_urls: vec![path.to_owned()],
+                ..Rule::default()
+            },
             What::Resource { group, resource, name } => Rule {
                 verbs,
                 api_groups: vec![group.to_owned()],
                 resources: vec![resource.to_owned()],
-                resource_names: if name.is_empty() { Vec::new() } else { vec![name.to_owned()] },
+                resource_names: if name.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![name.to_owned()]
+                },
                 non_resource_urls: Vec::new(),
             },
         };
@@ -166,7 +194,9 @@ impl fmt::Display for Rule {
             ("Verbs", &self.verbs),
         ];
         let shown = fields.iter().filter(|(_, values)| !values.is_empty());
-        let shown: Vec<_> = shown.map(|(name, values)| format!("{name}:{}", quoted(values))).collect();
+        let shown: Vec<_> = shown
+            .map(|(name, values)| format!("{name}:{}", quoted(values)))
+            .collect();
         write!(f, "{{{}}}", shown.join(", "))
     }
 }
@@ -196,8 +226,18 @@ mod tests {
 
     fn allows(rule: &Rule, verb: &str, group: &str, resource: &str, subresource: &str, name: &str) -> bool {
         let user = UserInfo::default();
-        let target = Target::Resource(Resource { group, resource, subresource, name, ..Resource::default() });
-        rule.allows(&Attributes { user: &user, verb, target })
+        let target = Target::Resource(Resource {
+            group,
+            resource,
+            subresource,
+            name,
+            ..Resource::default()
+        });
+        rule.allows(&Attributes {
+            user: &user,
+            verb,
+            target,
+        })
     }
 
     #[test]
@@ -223,16 +263,35 @@ mod tests {
 
     #[test]
     fn paths_match_exactly_or_by_prefix() {
-        let rule = Rule { verbs: vec!["get".into()], non_resource_urls: vec!["/api".into(), "/apis/*".into()], ..Rule::default() };
+        let rule = Rule {
+            verbs: vec!["get".into()],
+            non_resource_urls: vec!["/api".into(), "/apis/*".into()],
+            ..Rule::default()
+        };
         let user = UserInfo::default();
-        let allows = |path| rule.allows(&Attributes { user: &user, verb: "get", target: Target::Path(path) });
+        let allows = |path| {
+            rule.allows(&Attributes {
+                user: &user,
+                verb: "get",
+                target: Target::Path(path),
+            })
+        };
         assert!(allows("/api") && allows("/apis/apps/v1") && !allows("/apis") && !allows("/api/v1"));
     }
 
     #[test]
     fn what_is_not_held_is_told_per_resource() {
         let held = [rule("get", "", "pods", ""), rule("*", "apps", "*", "")];
-        assert!(uncovered(&held, &[rule("get", "", "pods", "a"), rule("delete", "apps", "deployments/scale", "")]).is_empty());
+        assert!(
+            uncovered(
+                &held,
+                &[
+                    rule("get", "", "pods", "a"),
+                    rule("delete", "apps", "deployments/scale", "")
+                ]
+            )
+            .is_empty()
+        );
         let missing = uncovered(&held, &[rule("get,list", ",apps", "pods,secrets", "a")]);
         let texts: Vec<_> = missing.iter().map(ToString::to_string).collect();
         assert_eq!(

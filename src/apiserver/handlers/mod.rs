@@ -2,6 +2,7 @@
 
 pub mod pods;
 pub mod read;
+pub mod reviews;
 pub mod scale;
 pub mod watch;
 pub mod write;
@@ -113,6 +114,9 @@ pub async fn serve(context: Arc<Context>, bytes: Bytes) -> Result<Reply, Status>
     if !resource.def.verbs.contains(&info.verb.as_str()) {
         return Err(errors::method_not_allowed());
     }
+    if let Some(reply) = reviews::serve(&context, &resource, &bytes).await {
+        return reply;
+    }
     match info.verb.as_str() {
         "get" => read::get(&context, &resource).await,
         "list" => read::list(&context, &resource).await,
@@ -140,6 +144,8 @@ async fn subresource(context: &Context, resource: &Arc<Resource>, bytes: &Bytes)
         },
         (_, "scale", _) if has(Subresource::Scale) => scale::serve(context, resource, bytes).await,
         (_, "finalize", "update") if has(Subresource::Finalize) => write::update(context, resource, bytes).await,
+        ("serviceaccounts", "token", "create") => reviews::token(context, resource, bytes).await,
+        ("serviceaccounts", "token", _) => Err(errors::method_not_allowed()),
         ("pods", "binding", "create") => pods::bind(context, resource, bytes).await,
         ("pods", "eviction", "create") => pods::evict(context, resource, bytes).await,
         ("pods", "ephemeralcontainers" | "resize", "get") => read::get(context, resource).await,

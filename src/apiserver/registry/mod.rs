@@ -23,6 +23,7 @@ use std::{
 };
 
 use crate::admission::allocator::Allocator;
+use crate::authz::rbac::Policy;
 use api::{Conversion, KindDef, Profile};
 use apimachinery::Object;
 use cached::{ObjectCache, Objects};
@@ -137,6 +138,8 @@ pub struct Registry {
     /// Hands out what Services hold; `None` stores Services as they come.
     pub allocator: Option<Arc<Allocator>>,
     prefix: String,
+    /// What roles and bindings grant, once it is known; unset without RBAC.
+    pub policy: OnceLock<Arc<Policy>>,
     resources: Vec<Arc<Resource>>,
     by_path: BTreeMap<(&'static str, &'static str, &'static str), usize>,
     caches: Vec<OnceLock<Arc<ObjectCache>>>,
@@ -171,6 +174,7 @@ impl Registry {
             storage,
             profile,
             allocator,
+            policy: OnceLock::new(),
             prefix: format!("{prefix}/"),
             resources,
             by_path,

@@ -15,7 +15,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    authn::{Authenticator, Credentials},
+    access::Access,
+    authn::Credentials,
     discovery::{self, Discovery},
     errors,
     handlers::{self, Context},
@@ -31,8 +32,10 @@ pub struct Server {
     pub registry: Arc<Registry>,
     /// Discovery documents.
     pub discovery: Discovery,
-    /// Who clients are.
-    pub authenticator: Box<dyn Authenticator>,
+    /// Who clients are, and what they may do.
+    pub access: Access,
+    /// URL that clients are told.
+    pub url: String,
     /// OpenAPI documents.
     pub openapi: OpenApi,
     /// Health checks.
@@ -59,7 +62,7 @@ impl Server {
             certificate: certificates.first().map(AsRef::as_ref),
             authorization: parts.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()),
         };
-        let authenticated = self.authenticator.authenticate(credentials).await;
+        let admitted = self.access.admit(credentials, &parts.headers, &info).await;
         let context = Arc::new(Context {
             server: self.clone(),
             method: parts.method,
@@ -67,12 +70,12 @@ impl Server {
             raw_query: parts.uri.query().unwrap_or_default().to_owned(),
             query,
             headers: parts.headers,
-            user: authenticated.as_ref().ok().cloned().unwrap_or_default(),
+            user: admitted.as_ref().ok().cloned().unwrap_or_default(),
             warnings: Warnings::default(),
             now: Timestamp::now(),
         });
-        if authenticated.is_err() {
-            let reply = refuse(&context, &Status::unauthorized());
+        if let Err(status) = admitted {
+            let reply = refuse(&context, &status);
             return finish(&context, reply, audit_id);
         }
         let work = AssertUnwindSafe(self.dispatch(context.clone(), incoming)).catch_unwind();
@@ -122,6 +125,9 @@ impl Server {
                 .openapi
                 .answer(&info.path, Some(&context.raw_query), &context.headers);
             return Ok(answer.map_or_else(not_found, |reply| reply.map(reply::boxed)));
+        }
+        if let Some(reply) = handlers::reviews::openid(&context) {
+            return Ok(reply);
         }
         match info.path.as_str() {
             "/metrics" => Ok(reply::bytes(
