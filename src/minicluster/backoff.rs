@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Delays that double from a first to a greatest, each drawn from the upper half of its step, so
 /// that many who failed together do not come back together.
 #[derive(Debug, Clone)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     greatest: Duration,
     failures: u32,
@@ -13,7 +13,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// Starts at `first` and doubles up to `greatest`.
-    pub fn new(first: Duration, greatest: Duration) -> Self {
+    pub(crate) fn new(first: Duration, greatest: Duration) -> Self {
         Self {
             first,
             greatest,
@@ -22,20 +22,20 @@ impl Backoff {
     }
 
     /// The delay after one more failure.
-    pub fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         let delay = step(self.first, self.greatest, self.failures);
         self.failures += 1;
         delay.mul_f64(rand::random_range(0.5..=1.0))
     }
 
     /// Forgets the failures.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 }
 
 /// `first` doubled `failures` times, at most `greatest`.
-pub fn step(first: Duration, greatest: Duration, failures: u32) -> Duration {
+pub(crate) fn step(first: Duration, greatest: Duration, failures: u32) -> Duration {
     2_u32
         .checked_pow(failures)
         .and_then(|factor| first.checked_mul(factor))

@@ -17,38 +17,38 @@ use crate::{
 
 /// Who the cluster is.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// Its name.
-    pub cluster: String,
+    pub(crate) cluster: String,
     /// Region of its nodes.
-    pub region: String,
+    pub(crate) region: String,
     /// Zone of its nodes.
-    pub zone: String,
+    pub(crate) zone: String,
 }
 
 /// Shared by all parts.
-pub struct Context {
+pub(crate) struct Context {
     /// Who the cluster is.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// The client of its API server.
-    pub client: Client,
+    pub(crate) client: Client,
     /// All pods.
-    pub pods: Arc<Store<Pod>>,
+    pub(crate) pods: Arc<Store<Pod>>,
     /// All nodes.
-    pub nodes: Arc<Store<Node>>,
+    pub(crate) nodes: Arc<Store<Node>>,
     /// All services.
-    pub services: Arc<Store<Service>>,
+    pub(crate) services: Arc<Store<Service>>,
     /// All endpoint slices.
-    pub slices: Arc<Store<EndpointSlice>>,
+    pub(crate) slices: Arc<Store<EndpointSlice>>,
     /// Writes events.
-    pub events: Recorder,
+    pub(crate) events: Recorder,
     /// Ends everything.
-    pub shutdown: CancellationToken,
+    pub(crate) shutdown: CancellationToken,
 }
 
 impl Context {
     /// Starts the informers that every mode needs.
-    pub fn start(identity: Identity, client: Client, shutdown: CancellationToken) -> Arc<Self> {
+    pub(crate) fn start(identity: Identity, client: Client, shutdown: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             identity,
             pods: informer::start(&client, None, shutdown.clone()),
@@ -62,12 +62,12 @@ impl Context {
     }
 
     /// A writer under a field manager.
-    pub fn writer(&self, manager: &'static str) -> Writer {
+    pub(crate) fn writer(&self, manager: &'static str) -> Writer {
         Writer::new(self.client.clone(), manager)
     }
 
     /// Waits until every cache holds its first list.
-    pub async fn synced(&self) {
+    pub(crate) async fn synced(&self) {
         self.pods.synced().await;
         self.nodes.synced().await;
         self.services.synced().await;

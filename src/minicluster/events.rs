@@ -35,7 +35,7 @@ struct Note {
 
 /// Takes events and writes them in the background.
 #[derive(Debug, Clone)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     notes: mpsc::Sender<Note>,
     component: &'static str,
     host: Option<Arc<str>>,
@@ -43,7 +43,7 @@ pub struct Recorder {
 
 impl Recorder {
     /// Starts the background task, which ends with `shutdown`.
-    pub fn start(client: Client, shutdown: CancellationToken) -> Self {
+    pub(crate) fn start(client: Client, shutdown: CancellationToken) -> Self {
         let (notes, waiting) = mpsc::channel(WAITING);
         tokio::spawn(async move {
             shutdown.run_until_cancelled(write_all(client, waiting)).await;
@@ -56,7 +56,7 @@ impl Recorder {
     }
 
     /// A recorder for a component.
-    pub fn of(&self, component: &'static str) -> Self {
+    pub(crate) fn of(&self, component: &'static str) -> Self {
         Self {
             component,
             ..self.clone()
@@ -64,7 +64,7 @@ impl Recorder {
     }
 
     /// A recorder for a component on a node.
-    pub fn on(&self, component: &'static str, host: &str) -> Self {
+    pub(crate) fn on(&self, component: &'static str, host: &str) -> Self {
         Self {
             component,
             host: Some(host.into()),
@@ -73,12 +73,22 @@ impl Recorder {
     }
 
     /// Records that something went as it should.
-    pub fn normal<K: Resource<DynamicType = ()>>(&self, about: &K, reason: &'static str, message: impl Into<String>) {
+    pub(crate) fn normal<K: Resource<DynamicType = ()>>(
+        &self,
+        about: &K,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
         self.note(about, false, reason, message.into());
     }
 
     /// Records that something went wrong.
-    pub fn warning<K: Resource<DynamicType = ()>>(&self, about: &K, reason: &'static str, message: impl Into<String>) {
+    pub(crate) fn warning<K: Resource<DynamicType = ()>>(
+        &self,
+        about: &K,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
         self.note(about, true, reason, message.into());
     }
 

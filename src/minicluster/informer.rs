@@ -27,21 +27,24 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 
 /// What an informer needs of a kind.
-pub trait Kind: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static {}
+pub(crate) trait Kind:
+    Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static
+{
+}
 impl<K> Kind for K where K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static {}
 
 /// Namespace and name of an object; the namespace of a cluster-scoped object is empty.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub(crate) struct Key {
     /// Namespace, or empty.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl Key {
     /// The key of an object in a namespace.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub(crate) fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
             namespace: namespace.into(),
             name: name.into(),
@@ -49,7 +52,7 @@ impl Key {
     }
 
     /// The key of an object.
-    pub fn of<K: Resource>(object: &K) -> Self {
+    pub(crate) fn of<K: Resource>(object: &K) -> Self {
         let meta = object.meta();
         Self {
             namespace: meta.namespace.clone().unwrap_or_default(),
@@ -70,26 +73,26 @@ impl fmt::Display for Key {
 
 /// A change of one object in a store.
 #[derive(Debug)]
-pub struct Change<K> {
+pub(crate) struct Change<K> {
     /// What it was; `None` if it is new.
-    pub old: Option<Arc<K>>,
+    pub(crate) old: Option<Arc<K>>,
     /// What it is; `None` if it is gone.
-    pub new: Option<Arc<K>>,
+    pub(crate) new: Option<Arc<K>>,
 }
 
 impl<K: Resource> Change<K> {
     /// The object's key.
-    pub fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> Key {
         self.latest().map(Key::of).unwrap_or_else(|| Key::new("", ""))
     }
 
     /// The newest version there is: the new one, or the last one of a deleted object.
-    pub fn latest(&self) -> Option<&K> {
+    pub(crate) fn latest(&self) -> Option<&K> {
         self.new.as_deref().or(self.old.as_deref())
     }
 
     /// Both versions that exist.
-    pub fn versions(&self) -> impl Iterator<Item = &K> {
+    pub(crate) fn versions(&self) -> impl Iterator<Item = &K> {
         self.old.as_deref().into_iter().chain(self.new.as_deref())
     }
 }
@@ -103,7 +106,7 @@ struct Objects<K> {
 }
 
 /// The objects of one kind.
-pub struct Store<K> {
+pub(crate) struct Store<K> {
     objects: RwLock<Objects<K>>,
     handlers: RwLock<Vec<Handler<K>>>,
     synced: watch::Sender<bool>,
@@ -124,17 +127,17 @@ impl<K: Resource> Default for Store<K> {
 
 impl<K: Resource> Store<K> {
     /// One object.
-    pub fn get(&self, key: &Key) -> Option<Arc<K>> {
+    pub(crate) fn get(&self, key: &Key) -> Option<Arc<K>> {
         self.objects.read().by_key.get(key).cloned()
     }
 
     /// Every object, ascending by key.
-    pub fn list(&self) -> Vec<Arc<K>> {
+    pub(crate) fn list(&self) -> Vec<Arc<K>> {
         self.objects.read().by_key.values().cloned().collect()
     }
 
     /// The objects of a namespace that a predicate picks, ascending by name.
-    pub fn list_in(&self, namespace: &str, mut pick: impl FnMut(&K) -> bool) -> Vec<Arc<K>> {
+    pub(crate) fn list_in(&self, namespace: &str, mut pick: impl FnMut(&K) -> bool) -> Vec<Arc<K>> {
         let from = Key::new(namespace, "");
         let objects = self.objects.read();
         objects
@@ -147,18 +150,18 @@ impl<K: Resource> Store<K> {
     }
 
     /// How many objects there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.objects.read().by_key.len()
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Calls `handler` with every object there is, as new, and after every change from now on (perhaps twice with
     /// one that happens now). It must be quick and must not block.
-    pub fn on_change(&self, handler: impl Fn(&Change<K>) + Send + Sync + 'static) {
+    pub(crate) fn on_change(&self, handler: impl Fn(&Change<K>) + Send + Sync + 'static) {
         let mut handlers = self.handlers.write();
         for object in self.list() {
             handler(&Change {
@@ -170,14 +173,14 @@ impl<K: Resource> Store<K> {
     }
 
     /// Waits until the first list is complete.
-    pub async fn synced(&self) {
+    pub(crate) async fn synced(&self) {
         let mut synced = self.synced.subscribe();
         // The sender lives as long as `self`, so this cannot fail.
         let _ = synced.wait_for(|synced| *synced).await;
     }
 
     /// Puts in what the server answered to a write, unless the watch is further already.
-    pub fn assume(&self, object: &K)
+    pub(crate) fn assume(&self, object: &K)
     where
         K: Clone,
     {
@@ -309,7 +312,7 @@ fn version<K: Resource>(object: &K) -> u64 {
 
 /// Starts an informer of every object of a kind, of those that `fields` (a field selector) picks.
 /// It lists, then watches; it starts over with backoff after an error, until `shutdown`.
-pub fn start<K: Kind>(client: &Client, fields: Option<&str>, shutdown: CancellationToken) -> Arc<Store<K>> {
+pub(crate) fn start<K: Kind>(client: &Client, fields: Option<&str>, shutdown: CancellationToken) -> Arc<Store<K>> {
     let store = Arc::new(Store::default());
     let api: Api<K> = Api::all(client.clone());
     let fields = fields.map(str::to_owned);

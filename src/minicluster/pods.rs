@@ -10,15 +10,15 @@ use k8s_openapi::{
 use kube::Resource;
 
 /// Labels of an object.
-pub type Labels = BTreeMap<String, String>;
+pub(crate) type Labels = BTreeMap<String, String>;
 
 /// Condition of a pod that its containers are ready and its readiness gates open.
-pub const READY: &str = "Ready";
+pub(crate) const READY: &str = "Ready";
 /// Condition of a pod that it has a node.
-pub const POD_SCHEDULED: &str = "PodScheduled";
+pub(crate) const POD_SCHEDULED: &str = "PodScheduled";
 
 /// Whether labels satisfy a selector; an empty selector is satisfied by everything.
-pub fn selects(selector: &LabelSelector, labels: Option<&Labels>) -> bool {
+pub(crate) fn selects(selector: &LabelSelector, labels: Option<&Labels>) -> bool {
     let empty = Labels::new();
     let labels = labels.unwrap_or(&empty);
     selector
@@ -34,7 +34,7 @@ pub fn selects(selector: &LabelSelector, labels: Option<&Labels>) -> bool {
 }
 
 /// Whether a selector has no requirement at all.
-pub fn selector_is_empty(selector: &LabelSelector) -> bool {
+pub(crate) fn selector_is_empty(selector: &LabelSelector) -> bool {
     selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
         && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
 }
@@ -52,7 +52,7 @@ fn meets(requirement: &LabelSelectorRequirement, labels: &Labels) -> bool {
 }
 
 /// The owner that controls an object.
-pub fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
+pub(crate) fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
     meta.owner_references
         .iter()
         .flatten()
@@ -60,12 +60,12 @@ pub fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
 }
 
 /// Whether `owner` controls the object.
-pub fn is_controlled_by(meta: &ObjectMeta, owner: &ObjectMeta) -> bool {
+pub(crate) fn is_controlled_by(meta: &ObjectMeta, owner: &ObjectMeta) -> bool {
     controller_of(meta).is_some_and(|reference| Some(&reference.uid) == owner.uid.as_ref())
 }
 
 /// A controlling reference to an object.
-pub fn controller_ref<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReference {
+pub(crate) fn controller_ref<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReference {
     OwnerReference {
         api_version: K::api_version(&()).into_owned(),
         kind: K::kind(&()).into_owned(),
@@ -77,12 +77,12 @@ pub fn controller_ref<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReferenc
 }
 
 /// Whether an object is being deleted.
-pub fn is_deleting(meta: &ObjectMeta) -> bool {
+pub(crate) fn is_deleting(meta: &ObjectMeta) -> bool {
     meta.deletion_timestamp.is_some()
 }
 
 /// The phase, `Pending` if it has none yet.
-pub fn phase(pod: &Pod) -> &str {
+pub(crate) fn phase(pod: &Pod) -> &str {
     pod.status
         .as_ref()
         .and_then(|status| status.phase.as_deref())
@@ -90,17 +90,17 @@ pub fn phase(pod: &Pod) -> &str {
 }
 
 /// Whether every container has ended for good.
-pub fn is_finished(pod: &Pod) -> bool {
+pub(crate) fn is_finished(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
 }
 
 /// Whether the pod counts as a replica: neither finished nor being deleted.
-pub fn is_active(pod: &Pod) -> bool {
+pub(crate) fn is_active(pod: &Pod) -> bool {
     !is_finished(pod) && !is_deleting(&pod.metadata)
 }
 
 /// A condition of a pod.
-pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
     pod.status
         .as_ref()?
         .conditions
@@ -110,12 +110,12 @@ pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
 }
 
 /// Whether the pod is ready.
-pub fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     condition(pod, READY).is_some_and(|condition| condition.status == "True")
 }
 
 /// When a ready pod becomes available: `min_ready_seconds` after it became ready. `None` if it is not ready.
-pub fn available_at(pod: &Pod, min_ready_seconds: i32) -> Option<Timestamp> {
+pub(crate) fn available_at(pod: &Pod, min_ready_seconds: i32) -> Option<Timestamp> {
     let ready = condition(pod, READY).filter(|condition| condition.status == "True")?;
     if min_ready_seconds <= 0 {
         return Some(Timestamp::MIN);
@@ -127,22 +127,22 @@ pub fn available_at(pod: &Pod, min_ready_seconds: i32) -> Option<Timestamp> {
 }
 
 /// Whether the pod has been ready for `min_ready_seconds`.
-pub fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> bool {
+pub(crate) fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> bool {
     available_at(pod, min_ready_seconds).is_some_and(|at| at <= now)
 }
 
 /// The node that the pod is bound to.
-pub fn node_name(pod: &Pod) -> Option<&str> {
+pub(crate) fn node_name(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
 }
 
 /// The pod's own address.
-pub fn pod_ip(pod: &Pod) -> Option<&str> {
+pub(crate) fn pod_ip(pod: &Pod) -> Option<&str> {
     pod.status.as_ref()?.pod_ip.as_deref().filter(|ip| !ip.is_empty())
 }
 
 /// The highest restart count of the pod's containers.
-pub fn restarts(pod: &Pod) -> i32 {
+pub(crate) fn restarts(pod: &Pod) -> i32 {
     let statuses = pod
         .status
         .as_ref()
@@ -152,7 +152,7 @@ pub fn restarts(pod: &Pod) -> i32 {
 }
 
 /// A pod from a template, controlled by `owner`, with a name generated from the owner's.
-pub fn from_template<K: Resource<DynamicType = ()>>(template: &PodTemplateSpec, owner: &K) -> Pod {
+pub(crate) fn from_template<K: Resource<DynamicType = ()>>(template: &PodTemplateSpec, owner: &K) -> Pod {
     let meta = template.metadata.clone().unwrap_or_default();
     let owner_name = owner.meta().name.as_deref().unwrap_or_default();
     // A generated name keeps 5 characters for the suffix and one for the dash.

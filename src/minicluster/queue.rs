@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -35,7 +36,7 @@ struct State<T> {
 
 /// A queue of keys.
 #[derive(Debug)]
-pub struct Queue<T> {
+pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     wake: Notify,
 }
@@ -57,14 +58,14 @@ impl<T: Clone + Eq + Hash + Ord> Default for Queue<T> {
 
 impl<T: Clone + Eq + Hash + Ord> Queue<T> {
     /// Asks for a look at a key, soon.
-    pub fn add(&self, key: T) {
+    pub(crate) fn add(&self, key: T) {
         if self.state.lock().mark(key) {
             self.wake.notify_one();
         }
     }
 
     /// Asks for a look at a key after a delay.
-    pub fn add_after(&self, key: T, delay: Duration) {
+    pub(crate) fn add_after(&self, key: T, delay: Duration) {
         self.state.lock().delayed.push(Reverse((Instant::now() + delay, key)));
         self.wake.notify_one();
     }
@@ -73,7 +74,7 @@ impl<T: Clone + Eq + Hash + Ord> Queue<T> {
     ///
     /// # Cancel safety
     /// A key is only taken out when it is returned.
-    pub async fn take(&self) -> T {
+    pub(crate) async fn take(&self) -> T {
         loop {
             let wake = self.wake.notified();
             let next = {
@@ -100,7 +101,7 @@ impl<T: Clone + Eq + Hash + Ord> Queue<T> {
     }
 
     /// The key's worker is done: with success, or for another try after a backoff.
-    pub fn done(&self, key: &T, success: bool) {
+    pub(crate) fn done(&self, key: &T, success: bool) {
         let mut state = self.state.lock();
         state.processing.remove(key);
         if state.dirty.contains(key) {
@@ -145,11 +146,11 @@ impl<T: Clone + Eq + Hash + Ord> State<T> {
 }
 
 /// When to look again at a key that was reconciled without an error.
-pub type Requeue = Option<Duration>;
+pub(crate) type Requeue = Option<Duration>;
 
 /// Works on the keys of a queue with `workers` concurrent tasks until `shutdown`.
 /// A failed key is tried again with backoff; the error is logged with its chain.
-pub fn spawn<T, F, R, E>(
+pub(crate) fn spawn<T, F, R, E>(
     name: &'static str,
     queue: Arc<Queue<T>>,
     workers: usize,
@@ -177,8 +178,15 @@ pub fn spawn<T, F, R, E>(
     }
 }
 
+/// From now until a moment, at least a millisecond.
+pub(crate) fn after(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now))
+        .unwrap_or_default()
+        .max(Duration::from_millis(1))
+}
+
 /// An error and its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

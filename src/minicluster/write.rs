@@ -14,7 +14,7 @@ use crate::informer::{Key, Store};
 
 /// Why a write failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The object could not be created.
     #[error("cannot create {kind} {key}")]
     Create {
@@ -74,7 +74,7 @@ pub enum Error {
 
 impl Error {
     /// The HTTP status that the server answered with, if it did.
-    pub fn code(&self) -> Option<u16> {
+    pub(crate) fn code(&self) -> Option<u16> {
         let (Self::Create { source, .. }
         | Self::Update { source, .. }
         | Self::Patch { source, .. }
@@ -84,7 +84,7 @@ impl Error {
     }
 
     /// What the server said, in its words.
-    pub fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         let (Self::Create { source, .. }
         | Self::Update { source, .. }
         | Self::Patch { source, .. }
@@ -97,14 +97,14 @@ impl Error {
     }
 
     /// Whether the namespace is going away, so that nothing can be created in it any more.
-    pub fn is_namespace_terminating(&self) -> bool {
+    pub(crate) fn is_namespace_terminating(&self) -> bool {
         matches!(self, Self::Create { source, .. }
             if matches!(&**source, kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated")))
     }
 }
 
 /// The HTTP status of an API error.
-pub fn code(error: &kube::Error) -> Option<u16> {
+pub(crate) fn code(error: &kube::Error) -> Option<u16> {
     match error {
         kube::Error::Api(status) => Some(status.code),
         _ => None,
@@ -113,19 +113,19 @@ pub fn code(error: &kube::Error) -> Option<u16> {
 
 /// A client that writes as one field manager.
 #[derive(Clone)]
-pub struct Writer {
+pub(crate) struct Writer {
     client: Client,
     manager: &'static str,
 }
 
 impl Writer {
     /// A writer with the field manager that its writes are recorded under.
-    pub fn new(client: Client, manager: &'static str) -> Self {
+    pub(crate) fn new(client: Client, manager: &'static str) -> Self {
         Self { client, manager }
     }
 
     /// The client.
-    pub fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
@@ -151,7 +151,7 @@ impl Writer {
     }
 
     /// Creates an object.
-    pub async fn create<K>(&self, store: &Store<K>, object: &K) -> Result<K, Error>
+    pub(crate) async fn create<K>(&self, store: &Store<K>, object: &K) -> Result<K, Error>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
     {
@@ -170,7 +170,7 @@ impl Writer {
     }
 
     /// Strategically merges a patch into an object. `uid` in the patch's metadata makes sure that it is the one that was meant.
-    pub async fn patch<K>(&self, store: &Store<K>, key: &Key, patch: &serde_json::Value) -> Result<K, Error>
+    pub(crate) async fn patch<K>(&self, store: &Store<K>, key: &Key, patch: &serde_json::Value) -> Result<K, Error>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     {
@@ -182,7 +182,7 @@ impl Writer {
     }
 
     /// Merges a patch into an object, lists as a whole.
-    pub async fn merge<K>(&self, store: &Store<K>, key: &Key, patch: &Value) -> Result<K, Error>
+    pub(crate) async fn merge<K>(&self, store: &Store<K>, key: &Key, patch: &Value) -> Result<K, Error>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     {
@@ -194,7 +194,13 @@ impl Writer {
     }
 
     /// Changes the status of an object from `old` to `new`, lists as a whole; writes nothing if they are the same.
-    pub async fn set_status<K, S>(&self, store: &Store<K>, object: &K, old: Option<&S>, new: &S) -> Result<(), Error>
+    pub(crate) async fn set_status<K, S>(
+        &self,
+        store: &Store<K>,
+        object: &K,
+        old: Option<&S>,
+        new: &S,
+    ) -> Result<(), Error>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
         S: Serialize,
@@ -211,7 +217,13 @@ impl Writer {
     }
 
     /// As [`Writer::set_status`], but list entries that others put in (conditions of their own) stay.
-    pub async fn merge_status<K, S>(&self, store: &Store<K>, object: &K, old: Option<&S>, new: &S) -> Result<(), Error>
+    pub(crate) async fn merge_status<K, S>(
+        &self,
+        store: &Store<K>,
+        object: &K,
+        old: Option<&S>,
+        new: &S,
+    ) -> Result<(), Error>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
         S: Serialize,
@@ -228,7 +240,7 @@ impl Writer {
     }
 
     /// Deletes exactly this object (by uid). One that is gone already is no error.
-    pub async fn delete<K>(&self, store: &Store<K>, object: &K, grace: Option<u32>) -> Result<(), Error>
+    pub(crate) async fn delete<K>(&self, store: &Store<K>, object: &K, grace: Option<u32>) -> Result<(), Error>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     {
@@ -290,7 +302,7 @@ fn status_patch<S: Serialize>(meta: &ObjectMeta, old: Option<&S>, new: &S) -> Op
 }
 
 /// The merge patch from one value to another; `None` if they are equal.
-pub fn difference(old: &Value, new: &Value) -> Option<Value> {
+pub(crate) fn difference(old: &Value, new: &Value) -> Option<Value> {
     if old == new {
         return None;
     }

@@ -10,17 +10,17 @@ use crate::pods;
 
 /// What a controller has to do with the objects around it.
 #[derive(Debug)]
-pub struct Claims<K> {
+pub(crate) struct Claims<K> {
     /// Controlled by the owner and selected.
-    pub mine: Vec<Arc<K>>,
+    pub(crate) mine: Vec<Arc<K>>,
     /// Selected and controlled by nobody.
-    pub adopt: Vec<Arc<K>>,
+    pub(crate) adopt: Vec<Arc<K>>,
     /// Controlled by the owner, but not selected any more.
-    pub release: Vec<Arc<K>>,
+    pub(crate) release: Vec<Arc<K>>,
 }
 
 /// Sorts objects by their relation to an owner. An owner that is being deleted adopts nothing.
-pub fn claims<K: Resource>(owner: &ObjectMeta, selector: &LabelSelector, objects: Vec<Arc<K>>) -> Claims<K> {
+pub(crate) fn claims<K: Resource>(owner: &ObjectMeta, selector: &LabelSelector, objects: Vec<Arc<K>>) -> Claims<K> {
     let mut claims = Claims {
         mine: Vec::new(),
         adopt: Vec::new(),
@@ -46,11 +46,11 @@ pub fn claims<K: Resource>(owner: &ObjectMeta, selector: &LabelSelector, objects
 }
 
 /// The patch that makes an object controlled by an owner.
-pub fn adoption(object: &ObjectMeta, owner: &OwnerReference) -> Value {
+pub(crate) fn adoption(object: &ObjectMeta, owner: &OwnerReference) -> Value {
     json!({"metadata": {"uid": object.uid, "ownerReferences": [owner]}})
 }
 
 /// The patch that removes an owner from an object.
-pub fn release(object: &ObjectMeta, owner: &ObjectMeta) -> Value {
+pub(crate) fn release(object: &ObjectMeta, owner: &ObjectMeta) -> Value {
     json!({"metadata": {"uid": object.uid, "ownerReferences": [{"$patch": "delete", "uid": owner.uid}]}})
 }

@@ -3,9 +3,8 @@
 //! Each is level-triggered: a change of an object, or of something it owns, puts its key into a
 //! queue, and a reconcile makes the world fit what the object says now.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
@@ -19,7 +18,7 @@ use crate::{
     context::Context,
     informer::{self, Change, Key, Store},
     pods,
-    queue::Queue,
+    queue::{Queue, after},
 };
 
 mod claim;
@@ -27,11 +26,11 @@ mod deployment;
 mod endpoints;
 mod pod_gc;
 mod replicaset;
-mod service_account;
 mod template;
+mod token_secrets;
 
 /// The caches of the workload kinds.
-pub struct Workloads {
+pub(crate) struct Workloads {
     replica_sets: Arc<Store<ReplicaSet>>,
     deployments: Arc<Store<Deployment>>,
     daemon_sets: Arc<Store<DaemonSet>>,
@@ -41,7 +40,7 @@ pub struct Workloads {
 }
 
 /// Starts every controller; `ca` is the PEM of the API server's CA. They run until the context shuts down.
-pub async fn start(context: &Arc<Context>, ca: &str) {
+pub(crate) async fn start(context: &Arc<Context>, ca: &str) {
     let (client, shutdown) = (&context.client, &context.shutdown);
     let workloads = Workloads {
         replica_sets: informer::start(client, None, shutdown.clone()),
@@ -58,7 +57,7 @@ pub async fn start(context: &Arc<Context>, ca: &str) {
     replicaset::start(context, &workloads);
     deployment::start(context, &workloads);
     endpoints::start(context);
-    service_account::start(context, ca);
+    token_secrets::start(context, ca);
     pod_gc::start(context);
 }
 
@@ -91,11 +90,4 @@ fn enqueue_owner<K, O>(
             }
         }
     }
-}
-
-/// From now until a moment, at least a millisecond.
-fn after(at: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(at.duration_since(now))
-        .unwrap_or_default()
-        .max(Duration::from_millis(1))
 }

@@ -39,15 +39,15 @@ const REPLICA_FAILURE: &str = "ReplicaFailure";
 
 /// What a ReplicaSet needs.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Pods to create.
-    pub create: usize,
+    pub(crate) create: usize,
     /// Pods to delete.
-    pub delete: Vec<Arc<Pod>>,
+    pub(crate) delete: Vec<Arc<Pod>>,
 }
 
 /// Decides how many pods to create or which to delete.
-pub fn plan(set: &ReplicaSet, mine: &[Arc<Pod>], now: Timestamp) -> Plan {
+pub(crate) fn plan(set: &ReplicaSet, mine: &[Arc<Pod>], now: Timestamp) -> Plan {
     let wanted = usize::try_from(wanted(set)).unwrap_or(0);
     let mut active: Vec<_> = mine.iter().filter(|pod| pods::is_active(pod)).cloned().collect();
     if pods::is_deleting(&set.metadata) || active.len() == wanted {
@@ -72,13 +72,13 @@ pub fn plan(set: &ReplicaSet, mine: &[Arc<Pod>], now: Timestamp) -> Plan {
 }
 
 /// Replicas asked for; 1 by default.
-pub fn wanted(set: &ReplicaSet) -> i32 {
+pub(crate) fn wanted(set: &ReplicaSet) -> i32 {
     set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1).max(0)
 }
 
 /// Sorts pods so that those to lose first come first: without a node, pending, not ready, cheap to
 /// delete, on a node with more of their kind, ready for a short time, restarted more, young.
-pub fn sort_by_expendability(active: &mut [Arc<Pod>], now: Timestamp) {
+pub(crate) fn sort_by_expendability(active: &mut [Arc<Pod>], now: Timestamp) {
     let mut crowd: HashMap<String, usize> = HashMap::new();
     for pod in active.iter() {
         *crowd
@@ -127,7 +127,7 @@ fn by_age(a: Option<u32>, b: Option<u32>) -> Ordering {
 }
 
 /// The status that the pods add up to, and when it changes by the passing of time alone.
-pub fn status(
+pub(crate) fn status(
     set: &ReplicaSet,
     mine: &[Arc<Pod>],
     failure: Option<&str>,
@@ -201,7 +201,7 @@ struct Controller {
 }
 
 /// Starts the controller.
-pub fn start(context: &Arc<Context>, workloads: &Workloads) {
+pub(crate) fn start(context: &Arc<Context>, workloads: &Workloads) {
     let queue = Arc::new(Queue::default());
     let sets = workloads.replica_sets.clone();
     let controller = Arc::new(Controller {

@@ -8,7 +8,7 @@ use crate::pods::Labels;
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// A short name-safe hash of a template. `collisions` makes another one when names collide.
-pub fn hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
+pub(crate) fn hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
     let mut bytes = serde_json::to_vec(template).unwrap_or_default();
     if let Some(collisions) = collisions {
         bytes.extend(collisions.to_le_bytes());
@@ -24,7 +24,7 @@ pub fn hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
 }
 
 /// Whether two templates are the same but for one label (the hash that a controller puts in).
-pub fn equal_but(a: &PodTemplateSpec, b: &PodTemplateSpec, label: &str) -> bool {
+pub(crate) fn equal_but(a: &PodTemplateSpec, b: &PodTemplateSpec, label: &str) -> bool {
     a.spec == b.spec && stripped(a, label) == stripped(b, label)
 }
 
@@ -36,7 +36,7 @@ fn stripped(template: &PodTemplateSpec, label: &str) -> (Labels, Labels) {
 }
 
 /// The template with one more label.
-pub fn labelled(template: &PodTemplateSpec, label: &str, value: &str) -> PodTemplateSpec {
+pub(crate) fn labelled(template: &PodTemplateSpec, label: &str, value: &str) -> PodTemplateSpec {
     let mut template = template.clone();
     let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
     labels.insert(label.to_owned(), value.to_owned());

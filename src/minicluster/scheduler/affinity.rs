@@ -3,10 +3,10 @@
 use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration};
 
 /// Taint of a node that takes no new pods.
-pub const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
+pub(crate) const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
 
 /// Whether node selector and required node affinity pick the node.
-pub fn selects(spec: &PodSpec, node: &Node) -> bool {
+pub(crate) fn selects(spec: &PodSpec, node: &Node) -> bool {
     let labels = node.metadata.labels.as_ref();
     let label = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
     let by_labels = spec
@@ -25,7 +25,7 @@ pub fn selects(spec: &PodSpec, node: &Node) -> bool {
 }
 
 /// How well the preferred node affinity likes a node: the sum of the weights it meets.
-pub fn preference(spec: &PodSpec, node: &Node) -> i64 {
+pub(crate) fn preference(spec: &PodSpec, node: &Node) -> i64 {
     let preferred = spec.affinity.as_ref().and_then(|affinity| {
         affinity
             .node_affinity
@@ -89,7 +89,7 @@ fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
 }
 
 /// Whether one of the tolerations covers a taint.
-pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
+pub(crate) fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
     tolerations.iter().any(|toleration| {
         let effect = toleration.effect.as_deref().unwrap_or_default();
         let key = toleration.key.as_deref().unwrap_or_default();
@@ -101,7 +101,7 @@ pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
 }
 
 /// The first taint with one of these effects that the tolerations do not cover.
-pub fn untolerated<'a>(node: &'a Node, tolerations: &[Toleration], effects: &[&str]) -> Option<&'a Taint> {
+pub(crate) fn untolerated<'a>(node: &'a Node, tolerations: &[Toleration], effects: &[&str]) -> Option<&'a Taint> {
     let taints = node
         .spec
         .as_ref()
@@ -113,7 +113,7 @@ pub fn untolerated<'a>(node: &'a Node, tolerations: &[Toleration], effects: &[&s
 }
 
 /// Whether the node takes no new pods, and the tolerations do not cover that.
-pub fn is_closed(node: &Node, tolerations: &[Toleration]) -> bool {
+pub(crate) fn is_closed(node: &Node, tolerations: &[Toleration]) -> bool {
     let taint = Taint {
         key: UNSCHEDULABLE_TAINT.to_owned(),
         effect: "NoSchedule".to_owned(),

@@ -31,7 +31,7 @@ struct Usage {
 
 /// What the scheduler knows: nodes, and what the pods on them take.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     nodes: BTreeMap<String, (Arc<Node>, Amounts)>,
     usage: HashMap<String, Usage>,
     pods: HashMap<String, Use>,
@@ -39,7 +39,7 @@ pub struct Ledger {
 
 /// Why a pod fits on no node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unschedulable {
+pub(crate) struct Unschedulable {
     nodes: usize,
     /// How many nodes each reason holds for, and whether evicting pods might help there.
     reasons: BTreeMap<String, usize>,
@@ -87,19 +87,19 @@ struct Misfit {
 
 impl Ledger {
     /// A node is new or changed.
-    pub fn set_node(&mut self, node: Arc<Node>) {
+    pub(crate) fn set_node(&mut self, node: Arc<Node>) {
         let name = node.metadata.name.clone().unwrap_or_default();
         let amounts = resources::of_node(&node);
         self.nodes.insert(name, (node, amounts));
     }
 
     /// A node is gone.
-    pub fn remove_node(&mut self, name: &str) {
+    pub(crate) fn remove_node(&mut self, name: &str) {
         self.nodes.remove(name);
     }
 
     /// A pod is on a node (or will be, at once); finished pods take nothing.
-    pub fn set_pod(&mut self, pod: &Pod, node: &str) {
+    pub(crate) fn set_pod(&mut self, pod: &Pod, node: &str) {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         self.remove_pod(&uid);
         if pods::is_finished(pod) {
@@ -121,7 +121,7 @@ impl Ledger {
     }
 
     /// A pod is gone. True if it took something.
-    pub fn remove_pod(&mut self, uid: &str) -> bool {
+    pub(crate) fn remove_pod(&mut self, uid: &str) -> bool {
         let Some(taken) = self.pods.remove(uid) else {
             return false;
         };
@@ -143,7 +143,7 @@ impl Ledger {
     }
 
     /// The node for a pod, or why there is none.
-    pub fn decide(&self, pod: &Pod) -> Result<String, Unschedulable> {
+    pub(crate) fn decide(&self, pod: &Pod) -> Result<String, Unschedulable> {
         let wanted = pod.spec.as_ref().map(resources::of_pod).unwrap_or_default();
         let ports = resources::host_ports(pod);
         let owner = pods::controller_of(&pod.metadata).map(|owner| owner.uid.as_str());

@@ -30,9 +30,9 @@ use crate::{
     write::{self, Writer},
 };
 
-pub mod affinity;
+pub(crate) mod affinity;
 mod decide;
-pub mod resources;
+pub(crate) mod resources;
 
 const NAME: &str = "default-scheduler";
 /// Bindings in flight.
@@ -72,7 +72,7 @@ struct Scheduler {
 }
 
 /// Starts the scheduler for pods that name it (or nobody).
-pub fn start(context: &Arc<Context>) {
+pub(crate) fn start(context: &Arc<Context>) {
     let inbox = Arc::new(Inbox::default());
     context.pods.on_change({
         let inbox = inbox.clone();

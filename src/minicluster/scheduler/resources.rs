@@ -9,11 +9,11 @@ use k8s_openapi::{
 
 /// Amounts by resource name, in thousandths of the unit (as CPU is).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Amounts(BTreeMap<String, i128>);
+pub(crate) struct Amounts(BTreeMap<String, i128>);
 
 impl Amounts {
     /// From a list of quantities; what cannot be read counts as nothing.
-    pub fn read(list: Option<&BTreeMap<String, Quantity>>) -> Self {
+    pub(crate) fn read(list: Option<&BTreeMap<String, Quantity>>) -> Self {
         let amounts = list
             .into_iter()
             .flatten()
@@ -22,12 +22,12 @@ impl Amounts {
     }
 
     /// One amount.
-    pub fn get(&self, name: &str) -> i128 {
+    pub(crate) fn get(&self, name: &str) -> i128 {
         self.0.get(name).copied().unwrap_or(0)
     }
 
     /// Every amount that is not zero.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, i128)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, i128)> {
         self.0
             .iter()
             .filter(|(_, amount)| **amount != 0)
@@ -42,18 +42,18 @@ impl Amounts {
     }
 
     /// Adds other amounts.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.combine(other, |held, amount| held + amount);
     }
 
     /// Subtracts other amounts.
-    pub fn subtract(&mut self, other: &Self) {
+    pub(crate) fn subtract(&mut self, other: &Self) {
         self.combine(other, |held, amount| held - amount);
     }
 }
 
 /// Thousandths of the unit in a quantity such as `100m`, `1.5Gi` or `1e3`, rounded up.
-pub fn milli(text: &str) -> Option<i128> {
+pub(crate) fn milli(text: &str) -> Option<i128> {
     let digits = text
         .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')))
         .unwrap_or(text.len());
@@ -99,7 +99,7 @@ fn requests(container: &Container) -> Amounts {
 }
 
 /// What a pod asks for: its containers and sidecars together, or its greediest init container; its overhead; one pod.
-pub fn of_pod(spec: &PodSpec) -> Amounts {
+pub(crate) fn of_pod(spec: &PodSpec) -> Amounts {
     let mut total = Amounts::default();
     for container in &spec.containers {
         total.add(&requests(container));
@@ -124,13 +124,13 @@ pub fn of_pod(spec: &PodSpec) -> Amounts {
 }
 
 /// What a node has for pods.
-pub fn of_node(node: &Node) -> Amounts {
+pub(crate) fn of_node(node: &Node) -> Amounts {
     let status = node.status.as_ref();
     Amounts::read(status.and_then(|status| status.allocatable.as_ref().or(status.capacity.as_ref())))
 }
 
 /// The host ports that a pod takes: address (`0.0.0.0` is all), protocol, port.
-pub fn host_ports(pod: &Pod) -> Vec<(String, String, i32)> {
+pub(crate) fn host_ports(pod: &Pod) -> Vec<(String, String, i32)> {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     let ports = containers.flat_map(|container| container.ports.iter().flatten());
     ports

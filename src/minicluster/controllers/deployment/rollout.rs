@@ -7,31 +7,31 @@
 
 /// A ReplicaSet as the steps see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Set {
+pub(crate) struct Set {
     /// Replicas asked for.
-    pub replicas: i32,
+    pub(crate) replicas: i32,
     /// Pods available now.
-    pub available: i32,
+    pub(crate) available: i32,
     /// The Deployment's size when this set was last sized (annotation), if known.
-    pub sized_for: Option<i32>,
+    pub(crate) sized_for: Option<i32>,
     /// Greatest total of pods when this set was last sized (annotation), if known.
-    pub sized_for_most: Option<i32>,
+    pub(crate) sized_for_most: Option<i32>,
 }
 
 /// What a Deployment allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Pods wanted.
-    pub replicas: i32,
+    pub(crate) replicas: i32,
     /// Pods above that which may exist during the rollout.
-    pub max_surge: i32,
+    pub(crate) max_surge: i32,
     /// Pods below that which may be unavailable.
-    pub max_unavailable: i32,
+    pub(crate) max_unavailable: i32,
 }
 
 impl Limits {
     /// The greatest number of pods.
-    pub fn most(&self) -> i32 {
+    pub(crate) fn most(&self) -> i32 {
         if self.replicas > 0 {
             self.replicas + self.max_surge
         } else {
@@ -41,7 +41,7 @@ impl Limits {
 }
 
 /// The next sizes in a rolling update: of the new set and of the old ones, which are given oldest first.
-pub fn roll(limits: Limits, new: &Set, old: &[Set]) -> (i32, Vec<i32>) {
+pub(crate) fn roll(limits: Limits, new: &Set, old: &[Set]) -> (i32, Vec<i32>) {
     let mut sizes: Vec<i32> = old.iter().map(|set| set.replicas).collect();
     let total = new.replicas + sizes.iter().sum::<i32>();
     if new.replicas > limits.replicas {
@@ -71,7 +71,7 @@ pub fn roll(limits: Limits, new: &Set, old: &[Set]) -> (i32, Vec<i32>) {
 }
 
 /// Whether the Deployment was resized since its sets were sized.
-pub fn is_resized(limits: Limits, sets: &[Set]) -> bool {
+pub(crate) fn is_resized(limits: Limits, sets: &[Set]) -> bool {
     sets.iter()
         .any(|set| set.replicas > 0 && set.sized_for.is_some_and(|sized_for| sized_for != limits.replicas))
 }
@@ -79,7 +79,7 @@ pub fn is_resized(limits: Limits, sets: &[Set]) -> bool {
 /// The sizes after the Deployment was resized: in the middle of a rollout every set gets its share,
 /// so that a rollout that went wrong does not get all the new pods. `sets` is newest first; `new` is
 /// the index of the current template's set, if it exists. `rolling`: surplus pods may exist.
-pub fn resize(limits: Limits, sets: &[Set], new: Option<usize>, rolling: bool) -> Vec<i32> {
+pub(crate) fn resize(limits: Limits, sets: &[Set], new: Option<usize>, rolling: bool) -> Vec<i32> {
     let mut sizes: Vec<i32> = sets.iter().map(|set| set.replicas).collect();
     let active: Vec<usize> = (0..sets.len()).filter(|index| sizes[*index] > 0).collect();
     if active.len() <= 1 {
@@ -152,7 +152,7 @@ fn proportion(limits: Limits, set: &Set, to_add: i32, added: i32) -> i32 {
 }
 
 /// The next sizes with strategy Recreate: no pod of the new template before the last old one has ended.
-pub fn recreate(limits: Limits, new: &Set, old: &[Set], old_pods_run: bool) -> (i32, Vec<i32>) {
+pub(crate) fn recreate(limits: Limits, new: &Set, old: &[Set], old_pods_run: bool) -> (i32, Vec<i32>) {
     let gone = vec![0; old.len()];
     if old_pods_run || old.iter().any(|set| set.replicas > 0) {
         (new.replicas, gone)

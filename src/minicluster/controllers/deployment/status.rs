@@ -18,25 +18,25 @@ const TIMED_OUT: &str = "ProgressDeadlineExceeded";
 const NO_DEADLINE: i32 = i32::MAX;
 
 /// What the status is made of.
-pub struct Inputs<'a> {
+pub(crate) struct Inputs<'a> {
     /// The Deployment.
-    pub deployment: &'a Deployment,
+    pub(crate) deployment: &'a Deployment,
     /// Its limits.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// The set of the current template, once it exists.
-    pub new: Option<&'a ReplicaSet>,
+    pub(crate) new: Option<&'a ReplicaSet>,
     /// All other sets.
-    pub old: &'a [&'a ReplicaSet],
+    pub(crate) old: &'a [&'a ReplicaSet],
     /// The new set was created in this reconcile.
-    pub created: bool,
+    pub(crate) created: bool,
     /// Why the new set could not be created.
-    pub failure: Option<&'a str>,
+    pub(crate) failure: Option<&'a str>,
     /// The time.
-    pub now: Timestamp,
+    pub(crate) now: Timestamp,
 }
 
 /// The status, and when its deadline passes if nothing moves.
-pub fn status(inputs: &Inputs<'_>) -> (DeploymentStatus, Option<Timestamp>) {
+pub(crate) fn status(inputs: &Inputs<'_>) -> (DeploymentStatus, Option<Timestamp>) {
     let Inputs {
         deployment, new, old, ..
     } = inputs;
@@ -121,7 +121,7 @@ fn failure(set: &ReplicaSet) -> Option<String> {
 }
 
 /// Whether a Deployment runs exactly what it asks for, and nothing else.
-pub fn is_complete(deployment: &Deployment, replicas: i32, status: &DeploymentStatus) -> bool {
+pub(crate) fn is_complete(deployment: &Deployment, replicas: i32, status: &DeploymentStatus) -> bool {
     let is = |count: Option<i32>| count.unwrap_or(0) == replicas;
     is(status.updated_replicas)
         && is(status.replicas)

@@ -15,27 +15,27 @@ use k8s_openapi::{
 use crate::pods;
 
 /// Label of a slice: its Service.
-pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Label of a slice: who writes it.
-pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY`] for slices of this controller, as on a real cluster.
-pub const CONTROLLER: &str = "endpointslice-controller.k8s.io";
+pub(crate) const CONTROLLER: &str = "endpointslice-controller.k8s.io";
 /// Most endpoints in a slice.
 const CAPACITY: usize = 100;
 
 /// What to do so that the slices say what the pods are.
 #[derive(Debug, Default)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Slices to create (with a generated name).
-    pub create: Vec<EndpointSlice>,
+    pub(crate) create: Vec<EndpointSlice>,
     /// Slices to change to this.
-    pub update: Vec<EndpointSlice>,
+    pub(crate) update: Vec<EndpointSlice>,
     /// Slices to delete.
-    pub delete: Vec<Arc<EndpointSlice>>,
+    pub(crate) delete: Vec<Arc<EndpointSlice>>,
 }
 
 /// Whether the slices of a Service are made here: it selects pods.
-pub fn is_selecting(service: &Service) -> bool {
+pub(crate) fn is_selecting(service: &Service) -> bool {
     service.spec.as_ref().is_some_and(|spec| {
         spec.type_.as_deref() != Some("ExternalName")
             && spec.selector.as_ref().is_some_and(|selector| !selector.is_empty())
@@ -43,7 +43,7 @@ pub fn is_selecting(service: &Service) -> bool {
 }
 
 /// Whether a Service selects a pod.
-pub fn selects(service: &Service, pod: &Pod) -> bool {
+pub(crate) fn selects(service: &Service, pod: &Pod) -> bool {
     let labels = pod.metadata.labels.as_ref();
     is_selecting(service)
         && service
@@ -58,7 +58,7 @@ pub fn selects(service: &Service, pod: &Pod) -> bool {
 }
 
 /// The port of a pod that a Service port leads to; `None` if the pod has no port of that name.
-pub fn target_port(port: &ServicePort, pod: &Pod) -> Option<i32> {
+pub(crate) fn target_port(port: &ServicePort, pod: &Pod) -> Option<i32> {
     match &port.target_port {
         None => Some(port.port),
         Some(IntOrString::Int(0)) => Some(port.port),
@@ -146,7 +146,7 @@ struct Group {
 }
 
 /// Compares the slices that a Service should have with those it has.
-pub fn reconcile<'a>(
+pub(crate) fn reconcile<'a>(
     service: &Service,
     pods: &[Arc<Pod>],
     node: impl Fn(&str) -> Option<Arc<Node>>,

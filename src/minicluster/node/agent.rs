@@ -1,0 +1,841 @@
+//! The node agent: what a kubelet does for the pods of its node, for all nodes of this process.
+//!
+//! A pod is looked at whenever it, its node or one of its containers changes. Then it is started,
+//! stopped or left alone, and its status is reported if that differs from what the API server has.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::future;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    environment,
+    logs::Log,
+    process::{self, Process, Restart, Spawner, Task},
+    registry::Registry,
+    status::{self, ContainerView, Ended, PodView, State},
+    volumes::{self, Volumes},
+    web::{self, Facts},
+    web_container::{self, WebContainer},
+};
+use crate::{
+    addresses::Pool,
+    context::Context,
+    informer::Key,
+    pods,
+    proxy::forward,
+    queue::{self, Queue, Requeue},
+    write::{self, Writer},
+};
+
+const NAME: &str = "kubelet";
+/// Pods that are looked at at a time.
+const WORKERS: usize = 12;
+/// How long a server goes on serving after its pod was told to end: until everybody knows.
+const DRAIN: Duration = Duration::from_secs(1);
+/// How often Secrets, ConfigMaps and tokens of running processes are read again.
+const REFRESH: Duration = Duration::from_secs(60);
+/// How long processes get to end when this process ends.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Ports that a pod listens on that names none: what most images listen on.
+const USUAL_PORTS: [u16; 2] = [80, 8080];
+
+/// Why a pod could not be brought to where it should be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// No address is left.
+    #[error("no pod address is free")]
+    NoAddress,
+    /// A port of the pod is not to be had.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A volume could not be made.
+    #[error("cannot set up volumes")]
+    Volume(#[source] volumes::Error),
+    /// A container's environment leads nowhere.
+    #[error("cannot set up the environment")]
+    Environment(#[source] environment::Error),
+    /// The API server did not take a write.
+    #[error("cannot tell the API server")]
+    Write(#[from] write::Error),
+}
+
+/// Where and as what pods run.
+pub(crate) struct Settings {
+    /// Directory of everything that is kept.
+    pub(crate) data_dir: PathBuf,
+    /// The program that images named `*/federation` stand for.
+    pub(crate) program: PathBuf,
+    /// Host and port of the API server, for processes.
+    pub(crate) server: (String, u16),
+}
+
+enum Part {
+    Web(WebContainer, Container),
+    Process(Process),
+}
+
+struct Running {
+    uid: String,
+    ip: Ipv4Addr,
+    host_ip: Ipv4Addr,
+    start: Timestamp,
+    facts: Arc<Facts>,
+    /// Ports that are listened on for it.
+    ports: Vec<u16>,
+    parts: Mutex<Vec<Part>>,
+    logs: HashMap<String, Arc<Log>>,
+    /// Closes the listeners.
+    stop: CancellationToken,
+    terminating: AtomicBool,
+    refreshed: Mutex<tokio::time::Instant>,
+}
+
+/// The node agent of all nodes of this process.
+pub(crate) struct Agent {
+    context: Arc<Context>,
+    writer: Writer,
+    settings: Settings,
+    registry: Arc<Registry>,
+    spawner: Spawner,
+    running: Mutex<HashMap<Key, Arc<Running>>>,
+    addresses: Mutex<Pool>,
+    queue: Arc<Queue<Key>>,
+}
+
+impl Agent {
+    /// Starts the agent, after what the last run left behind is gone.
+    ///
+    /// # Errors
+    /// The thread that starts processes cannot be started.
+    pub(crate) async fn start(
+        context: &Arc<Context>,
+        registry: &Arc<Registry>,
+        addresses: Pool,
+        settings: Settings,
+    ) -> std::io::Result<Arc<Self>> {
+        process::end_leftovers(&settings.data_dir.join("pods")).await;
+        let queue = Arc::new(Queue::default());
+        let agent = Arc::new(Self {
+            context: context.clone(),
+            writer: context.writer(NAME),
+            settings,
+            registry: registry.clone(),
+            spawner: Spawner::start()?,
+            running: Mutex::default(),
+            addresses: Mutex::new(addresses),
+            queue: queue.clone(),
+        });
+        context.synced().await;
+        agent.reserve_addresses();
+        context.pods.on_change({
+            let queue = queue.clone();
+            move |change| {
+                if change.versions().any(|pod| pods::node_name(pod).is_some()) {
+                    queue.add(change.key());
+                }
+            }
+        });
+        registry.on_change({
+            let (queue, pods) = (queue.clone(), context.pods.clone());
+            move |node| {
+                for pod in pods.list().iter().filter(|pod| pods::node_name(pod) == Some(node)) {
+                    queue.add(Key::of(&**pod));
+                }
+            }
+        });
+        let worker = agent.clone();
+        queue::spawn(NAME, queue, WORKERS, &context.shutdown, move |key| {
+            let agent = worker.clone();
+            async move { agent.sync(&key).await }
+        });
+        Ok(agent)
+    }
+
+    /// Pods that had an address before the restart get it again, before new ones ask.
+    fn reserve_addresses(&self) {
+        let mut addresses = self.addresses.lock();
+        for pod in self.context.pods.list() {
+            if pods::is_finished(&pod) || host_network(&pod) {
+                continue;
+            }
+            let wish = pods::pod_ip(&pod).and_then(|ip| ip.parse().ok());
+            if wish.is_some() {
+                addresses.take(pod.metadata.uid.as_deref().unwrap_or_default(), wish);
+            }
+        }
+    }
+
+    /// The log of a container, if its pod runs here or did while this process lived.
+    pub(crate) fn log(&self, key: &Key, container: &str) -> Option<Arc<Log>> {
+        self.running.lock().get(key)?.logs.get(container).cloned()
+    }
+
+    /// Ends all processes; servers end with this process.
+    pub(crate) async fn stop_processes(&self) {
+        let running: Vec<_> = self.running.lock().values().cloned().collect();
+        let stops = running.iter().map(|running| stop_parts(running));
+        if tokio::time::timeout(FAREWELL, future::join_all(stops)).await.is_err() {
+            tracing::warn!("some processes did not end in time and are killed");
+        }
+    }
+
+    async fn sync(self: &Arc<Self>, key: &Key) -> Result<Requeue, Error> {
+        let pod = self.context.pods.get(key);
+        let mut running = self.running.lock().get(key).cloned();
+        let uid = pod.as_ref().and_then(|pod| pod.metadata.uid.as_deref());
+        let address = pod
+            .as_deref()
+            .and_then(pods::node_name)
+            .and_then(|node| self.registry.address(node));
+        if let Some(held) = running.take_if(|held| Some(held.uid.as_str()) != uid || address.is_none()) {
+            // Gone without a goodbye: by force, or with its node.
+            self.stop(key, &held).await;
+        }
+        let (Some(pod), Some(host_ip)) = (pod, address) else {
+            return Ok(None);
+        };
+        if pods::is_deleting(&pod.metadata) {
+            return self.terminate(key, &pod, running).await;
+        }
+        if pods::is_finished(&pod) {
+            if let Some(running) = running {
+                self.finish(&running);
+            }
+            return Ok(None);
+        }
+        let running = match running {
+            Some(running) => running,
+            None => self.start_pod(key, &pod, host_ip).await?,
+        };
+        self.refresh(&pod, &running).await;
+        self.report(&pod, &running).await
+    }
+
+    /// Ends a pod: it serves on for a moment, its processes are asked to end, then it is deleted for good.
+    async fn terminate(
+        self: &Arc<Self>,
+        key: &Key,
+        pod: &Pod,
+        running: Option<Arc<Running>>,
+    ) -> Result<Requeue, Error> {
+        let Some(running) = running else {
+            self.writer.delete(&self.context.pods, pod, Some(0)).await?;
+            return Ok(None);
+        };
+        if running.terminating.swap(true, Ordering::AcqRel) {
+            return Ok(None);
+        }
+        self.context
+            .events
+            .on(NAME, &running.facts.node)
+            .normal(pod, "Killing", killing(pod));
+        let grace = pod
+            .metadata
+            .deletion_grace_period_seconds
+            .and_then(|grace| u64::try_from(grace).ok())
+            .unwrap_or(0);
+        let drain = DRAIN.min(Duration::from_secs(grace));
+        let (agent, key) = (self.clone(), key.clone());
+        tokio::spawn(async move {
+            future::join(stop_parts(&running), tokio::time::sleep(drain)).await;
+            agent.stop(&key, &running).await;
+            agent.queue.add(key);
+        });
+        Ok(None)
+    }
+
+    /// Stops listening for a pod that has ended by itself; its logs stay readable.
+    fn finish(&self, running: &Running) {
+        running.stop.cancel();
+        self.addresses.lock().release_address(&running.uid, running.ip);
+    }
+
+    /// Stops everything of a pod at once and forgets it.
+    async fn stop(&self, key: &Key, running: &Arc<Running>) {
+        running.stop.cancel();
+        stop_parts(running).await;
+        self.addresses.lock().release_address(&running.uid, running.ip);
+        {
+            let mut all = self.running.lock();
+            if all.get(key).is_some_and(|held| held.uid == running.uid) {
+                all.remove(key);
+            }
+        }
+        let dir = self.pod_dir(&running.uid);
+        if dir.exists()
+            && let Err(error) = tokio::fs::remove_dir_all(&dir).await
+        {
+            tracing::warn!(dir = %dir.display(), %error, "cannot remove the directory of a pod");
+        }
+    }
+
+    fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.settings.data_dir.join("pods").join(uid)
+    }
+
+    async fn start_pod(self: &Arc<Self>, key: &Key, pod: &Pod, host_ip: Ipv4Addr) -> Result<Arc<Running>, Error> {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let spec = pod.spec.clone().unwrap_or_default();
+        let node = pods::node_name(pod).unwrap_or_default();
+        let ip = if spec.host_network == Some(true) {
+            host_ip
+        } else {
+            let wish = pods::pod_ip(pod).and_then(|ip| ip.parse().ok());
+            self.addresses.lock().take(&uid, wish).ok_or(Error::NoAddress)?
+        };
+        let outcome = self.start_containers(key, pod, &spec, (ip, host_ip)).await;
+        match outcome {
+            Ok(running) => {
+                let running = Arc::new(running);
+                self.running.lock().insert(key.clone(), running.clone());
+                if pods::phase(pod) == "Pending" {
+                    let containers: Vec<_> = containers(&spec).map(|container| container.name.as_str()).collect();
+                    let message = format!("Started container {}", containers.join(", "));
+                    self.context.events.on(NAME, node).normal(pod, "Started", message);
+                }
+                Ok(running)
+            }
+            Err(error) => {
+                self.addresses.lock().release_address(&uid, ip);
+                let reason = if matches!(error, Error::Volume(_)) {
+                    "FailedMount"
+                } else {
+                    "Failed"
+                };
+                let message = match &error {
+                    Error::Volume(source) => queue::chain(source),
+                    other => queue::chain(other),
+                };
+                self.context.events.on(NAME, node).warning(pod, reason, message);
+                self.report_waiting(pod, (ip, host_ip)).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_containers(
+        self: &Arc<Self>,
+        key: &Key,
+        pod: &Pod,
+        spec: &PodSpec,
+        (ip, host_ip): (Ipv4Addr, Ipv4Addr),
+    ) -> Result<Running, Error> {
+        let now = Timestamp::now();
+        let facts = Arc::new(self.facts(pod));
+        let stop = CancellationToken::new();
+        let (listeners, forwards) = self.listen(spec, ip, host_ip)?;
+        let mut parts = Vec::new();
+        let mut logs = HashMap::new();
+        let mut server_log = None;
+        for container in containers(spec) {
+            let held = held_status(pod, &container.name);
+            if process::is_process(container.image.as_deref()) {
+                let (task, log) = self.prepare(pod, spec, container, (ip, host_ip)).await?;
+                let (queue, key) = (self.queue.clone(), key.clone());
+                logs.insert(container.name.clone(), log.clone());
+                parts.push(Part::Process(Process::start(
+                    self.spawner.clone(),
+                    task,
+                    log,
+                    held,
+                    move || queue.add(key.clone()),
+                )));
+            } else {
+                let log = Arc::new(Log::in_memory());
+                logs.insert(container.name.clone(), log.clone());
+                server_log.get_or_insert(log);
+                parts.push(Part::Web(
+                    WebContainer::start(pod, container, held, now),
+                    container.clone(),
+                ));
+            }
+        }
+        let mut ports = Vec::new();
+        let log = server_log.unwrap_or_else(|| Arc::new(Log::in_memory()));
+        for listener in listeners {
+            if let Ok(address) = listener.local_addr() {
+                log.note(format!("{} listens on {address}", facts.pod));
+                ports.push(address.port());
+            }
+            web::serve(listener, facts.clone(), log.clone(), stop.clone());
+        }
+        for (listener, target) in forwards {
+            forward::to_one(listener, target, stop.clone());
+        }
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let start = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.start_time.as_ref())
+            .map_or(now, |time| time.0);
+        Ok(Running {
+            uid,
+            ip,
+            host_ip,
+            start,
+            facts,
+            ports,
+            parts: Mutex::new(parts),
+            logs,
+            stop,
+            terminating: AtomicBool::new(false),
+            refreshed: Mutex::new(tokio::time::Instant::now()),
+        })
+    }
+
+    fn facts(&self, pod: &Pod) -> Facts {
+        let node = pods::node_name(pod).unwrap_or_default();
+        let held = self.context.nodes.get(&Key::new("", node));
+        let label = |key: &str, default: &str| {
+            let labels = held.as_ref().and_then(|node| node.metadata.labels.as_ref());
+            labels
+                .and_then(|labels| labels.get(key))
+                .cloned()
+                .unwrap_or_else(|| default.to_owned())
+        };
+        let identity = &self.context.identity;
+        Facts {
+            pod: pod.metadata.name.clone().unwrap_or_default(),
+            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+            node: node.to_owned(),
+            zone: label("topology.kubernetes.io/zone", &identity.zone),
+            region: label("topology.kubernetes.io/region", &identity.region),
+            cluster: identity.cluster.clone(),
+        }
+    }
+
+    /// Binds the pod's ports and its host ports. Host ports of processes lead to the processes' own ports.
+    #[expect(clippy::type_complexity, reason = "two lists that only their one caller takes apart")]
+    fn listen(
+        &self,
+        spec: &PodSpec,
+        ip: Ipv4Addr,
+        host_ip: Ipv4Addr,
+    ) -> Result<(Vec<TcpListener>, Vec<(TcpListener, SocketAddr)>), Error> {
+        let plan = ports::plan(spec, ip, host_ip);
+        let bind = |address: SocketAddr| web::bind(address).map_err(|source| Error::Listen { address, source });
+        let mut listeners = plan.serve.into_iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+        // What nobody asked for may fail: port 80 needs a privilege.
+        listeners.extend(plan.perhaps.into_iter().filter_map(|address| web::bind(address).ok()));
+        let forwards = plan.forward.into_iter().map(|(from, to)| Ok((bind(from)?, to)));
+        Ok((listeners, forwards.collect::<Result<_, Error>>()?))
+    }
+
+    /// Everything that a process needs: volumes, environment, arguments.
+    async fn prepare(
+        &self,
+        pod: &Pod,
+        spec: &PodSpec,
+        container: &Container,
+        (ip, host_ip): (Ipv4Addr, Ipv4Addr),
+    ) -> Result<(Task, Arc<Log>), Error> {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let pod_dir = self.pod_dir(uid);
+        volumes::make_dir(&pod_dir).map_err(Error::Volume)?;
+        let (ip, host_ip) = (ip.to_string(), host_ip.to_string());
+        let volumes = self.volumes(pod, &pod_dir, (&ip, &host_ip));
+        let mounts = volumes.mounts(container).await.map_err(Error::Volume)?;
+        let sources = volumes.sources(container).await.map_err(Error::Volume)?;
+        let base = self.base_environment(pod);
+        let mut env =
+            environment::variables(pod, container, &sources, &base, (&ip, &host_ip)).map_err(Error::Environment)?;
+        let words = container
+            .command
+            .iter()
+            .flatten()
+            .chain(container.args.iter().flatten());
+        let mut words: Vec<_> = words
+            .map(|word| environment::rewrite(&environment::expand(word, &env), &mounts))
+            .collect();
+        for value in env.values_mut() {
+            *value = environment::rewrite(value, &mounts);
+        }
+        let program = if container.command.as_ref().is_some_and(|command| !command.is_empty()) {
+            self.program(&words.remove(0))
+        } else {
+            self.settings.program.clone()
+        };
+        let restart = match spec.restart_policy.as_deref() {
+            Some("Never") => Restart::Never,
+            Some("OnFailure") => Restart::OnFailure,
+            Some(_) | None => Restart::Always,
+        };
+        let grace = spec
+            .termination_grace_period_seconds
+            .and_then(|grace| u64::try_from(grace).ok())
+            .unwrap_or(30);
+        let task = Task {
+            program,
+            args: words,
+            env,
+            pid_file: pod_dir.join(format!("{}.pid", container.name)),
+            container: container.clone(),
+            ip,
+            restart,
+            grace: Duration::from_secs(grace),
+        };
+        Ok((
+            task,
+            Arc::new(Log::in_file(pod_dir.join(format!("{}.log", container.name)))),
+        ))
+    }
+
+    /// The program that a command names: our own, or one beside it.
+    fn program(&self, command: &str) -> PathBuf {
+        let name = command.rsplit('/').next().unwrap_or(command);
+        if name == "federation" {
+            self.settings.program.clone()
+        } else {
+            self.settings.program.with_file_name(name)
+        }
+    }
+
+    fn volumes<'a>(&'a self, pod: &'a Pod, pod_dir: &'a std::path::Path, ips: (&'a str, &'a str)) -> Volumes<'a> {
+        Volumes {
+            client: &self.context.client,
+            pod,
+            data_dir: &self.settings.data_dir,
+            pod_dir,
+            ips,
+        }
+    }
+
+    fn base_environment(&self, pod: &Pod) -> Vec<(String, String)> {
+        let (host, port) = &self.settings.server;
+        let mut base = vec![
+            ("HOSTNAME".to_owned(), pod.metadata.name.clone().unwrap_or_default()),
+            ("KUBERNETES_SERVICE_HOST".to_owned(), host.clone()),
+            ("KUBERNETES_SERVICE_PORT".to_owned(), port.to_string()),
+            ("KUBERNETES_SERVICE_PORT_HTTPS".to_owned(), port.to_string()),
+        ];
+        let inherited = ["PATH", "TZ", "RUST_LOG", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"];
+        base.extend(
+            inherited
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))),
+        );
+        base
+    }
+
+    /// Reads the volumes of processes again, now and then; a failure leaves what was there.
+    async fn refresh(&self, pod: &Pod, running: &Running) {
+        let has_process = running.parts.lock().iter().any(|part| matches!(part, Part::Process(_)));
+        if !has_process || running.refreshed.lock().elapsed() < REFRESH {
+            return;
+        }
+        *running.refreshed.lock() = tokio::time::Instant::now();
+        let (ip, host_ip) = (running.ip.to_string(), running.host_ip.to_string());
+        let pod_dir = self.pod_dir(&running.uid);
+        let volumes = self.volumes(pod, &pod_dir, (&ip, &host_ip));
+        for container in pod.spec.iter().flat_map(containers) {
+            if process::is_process(container.image.as_deref())
+                && let Err(error) = volumes.mounts(container).await
+            {
+                tracing::debug!(pod = %Key::of(pod), error = queue::chain(&error), "cannot refresh volumes");
+            }
+        }
+    }
+
+    /// Reports what the containers do, and when to look again.
+    async fn report(&self, pod: &Pod, running: &Running) -> Result<Requeue, Error> {
+        let now = Timestamp::now();
+        let mut next: Option<Timestamp> = None;
+        let mut sooner = |at: Option<Timestamp>| next = next.into_iter().chain(at).min();
+        let mut has_process = false;
+        let mut views = Vec::new();
+        for part in running.parts.lock().iter_mut() {
+            match part {
+                Part::Process(process) => {
+                    has_process = true;
+                    views.push(process.view());
+                }
+                Part::Web(life, container) => {
+                    sooner(life.advance(now));
+                    let readiness =
+                        |since| web_container::readiness(pod, container, &running.facts, &running.ports, since, now);
+                    let (ready, again) = life.running_since().map_or((false, None), readiness);
+                    sooner(again);
+                    views.push(life.view(ready));
+                }
+            }
+        }
+        let view = pod_view(pod, views, (running.ip, running.host_ip), running.start, now);
+        let status = status::status(pod, &view, now);
+        self.writer
+            .merge_status(&self.context.pods, pod, pod.status.as_ref(), &status)
+            .await?;
+        let next = next.map(|at| queue::after(at, now));
+        Ok(if has_process {
+            Some(next.unwrap_or(REFRESH).min(REFRESH))
+        } else {
+            next
+        })
+    }
+
+    /// Reports a pod whose containers could not be started yet.
+    async fn report_waiting(&self, pod: &Pod, ips: (Ipv4Addr, Ipv4Addr)) -> Result<(), Error> {
+        let now = Timestamp::now();
+        let waiting = |container: &Container| ContainerView {
+            name: container.name.clone(),
+            image: container.image.clone().unwrap_or_default(),
+            state: State::Waiting {
+                reason: "ContainerCreating",
+                message: None,
+            },
+            last: None,
+            restarts: held_status(pod, &container.name).map_or(0, |held| held.restart_count),
+            ready: false,
+        };
+        let views = pod.spec.iter().flat_map(|spec| &spec.containers).map(waiting).collect();
+        let view = pod_view(pod, views, ips, now, now);
+        let mut status = status::status(pod, &view, now);
+        (status.pod_ip, status.pod_ips) = (None, None);
+        self.writer
+            .merge_status(&self.context.pods, pod, pod.status.as_ref(), &status)
+            .await?;
+        Ok(())
+    }
+}
+
+async fn stop_parts(running: &Running) {
+    let parts = std::mem::take(&mut *running.parts.lock());
+    future::join_all(parts.iter().filter_map(|part| match part {
+        Part::Process(process) => Some(process.stop()),
+        Part::Web(..) => None,
+    }))
+    .await;
+}
+
+fn killing(pod: &Pod) -> String {
+    let names: Vec<_> = pod
+        .spec
+        .iter()
+        .flat_map(|spec| &spec.containers)
+        .map(|container| container.name.as_str())
+        .collect();
+    format!("Stopping container {}", names.join(", "))
+}
+
+fn host_network(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true)
+}
+
+/// What runs as long as the pod does: sidecars, then containers.
+fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    let sidecars = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    sidecars.chain(&spec.containers)
+}
+
+fn held_status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let all = status
+        .container_statuses
+        .iter()
+        .chain(&status.init_container_statuses)
+        .flatten();
+    all.into_iter().find(|held| held.name == container)
+}
+
+/// Puts containers and init containers where the status has them. Init containers of images that
+/// are not run have always done their work.
+fn pod_view(
+    pod: &Pod,
+    mut views: Vec<ContainerView>,
+    ips: (Ipv4Addr, Ipv4Addr),
+    start: Timestamp,
+    now: Timestamp,
+) -> PodView {
+    let mut init = Vec::new();
+    for container in pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten()) {
+        if let Some(index) = views.iter().position(|view| view.name == container.name) {
+            init.push(views.remove(index));
+            continue;
+        }
+        let done = held_status(pod, &container.name)
+            .and_then(|held| held.state.as_ref()?.terminated.as_ref()?.finished_at.clone());
+        let at = done.map_or(now, |time| time.0);
+        init.push(ContainerView {
+            name: container.name.clone(),
+            image: container.image.clone().unwrap_or_default(),
+            state: State::Ended(Ended {
+                code: 0,
+                started: at,
+                finished: at,
+                message: None,
+            }),
+            last: None,
+            restarts: 0,
+            ready: true,
+        });
+    }
+    PodView {
+        ip: ips.0.to_string(),
+        host_ip: ips.1.to_string(),
+        start,
+        containers: views,
+        init,
+    }
+}
+
+mod ports {
+    //! What to listen on for a pod: pure.
+
+    use super::*;
+
+    /// Addresses to bind.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    pub(super) struct Plan {
+        /// Answered by this process.
+        pub(super) serve: Vec<SocketAddr>,
+        /// The same, but no matter if they cannot be bound.
+        pub(super) perhaps: Vec<SocketAddr>,
+        /// Passed on to a process of the pod.
+        pub(super) forward: Vec<(SocketAddr, SocketAddr)>,
+    }
+
+    /// The ports that containers and their probes name; on the host's address where it says so.
+    pub(super) fn plan(spec: &PodSpec, ip: Ipv4Addr, host_ip: Ipv4Addr) -> Plan {
+        let mut plan = Plan::default();
+        let host_network = spec.host_network == Some(true);
+        let at = |ip: Ipv4Addr, port: i32| Some(SocketAddr::new(IpAddr::V4(ip), u16::try_from(port).ok()?));
+        let mut any = false;
+        let mut servers = false;
+        for container in containers(spec) {
+            let process = process::is_process(container.image.as_deref());
+            servers |= !process;
+            for port in container
+                .ports
+                .iter()
+                .flatten()
+                .filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP")
+            {
+                any = true;
+                let own = at(ip, port.container_port);
+                if !process {
+                    push(&mut plan.serve, own);
+                }
+                let asked = port
+                    .host_ip
+                    .as_deref()
+                    .and_then(|ip| ip.parse::<Ipv4Addr>().ok())
+                    .filter(|ip| !ip.is_unspecified());
+                let host = port
+                    .host_port
+                    .filter(|port| *port > 0)
+                    .and_then(|port| at(asked.unwrap_or(host_ip), port));
+                if host_network || host.is_none() {
+                    continue;
+                }
+                match (process, host, own) {
+                    (true, Some(from), Some(to)) => plan.forward.push((from, to)),
+                    (_, host, _) => push(&mut plan.serve, host),
+                }
+            }
+            for probe in [
+                &container.readiness_probe,
+                &container.liveness_probe,
+                &container.startup_probe,
+            ]
+            .into_iter()
+            .flatten()
+            {
+                let port = probe
+                    .http_get
+                    .as_ref()
+                    .map(|http| &http.port)
+                    .or(probe.tcp_socket.as_ref().map(|tcp| &tcp.port));
+                if let Some(port) = port.and_then(|port| super::super::probe::port(port, container))
+                    && !process
+                {
+                    any = true;
+                    push(&mut plan.serve, at(ip, port.into()));
+                }
+            }
+        }
+        if !any && servers && !host_network {
+            plan.perhaps = USUAL_PORTS.iter().filter_map(|port| at(ip, i32::from(*port))).collect();
+        }
+        plan
+    }
+
+    fn push(all: &mut Vec<SocketAddr>, address: Option<SocketAddr>) {
+        if let Some(address) = address.filter(|address| !all.contains(address)) {
+            all.push(address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn plan(spec: Value) -> ports::Plan {
+        let spec: PodSpec = serde_json::from_value(spec).unwrap();
+        ports::plan(&spec, Ipv4Addr::new(127, 16, 64, 1), Ipv4Addr::new(127, 16, 0, 1))
+    }
+
+    fn addresses(all: &[&str]) -> Vec<SocketAddr> {
+        all.iter().map(|address| address.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn ports_of_containers_and_probes_are_served_once() {
+        let plan = plan(json!({"containers": [
+            {"name": "a", "image": "nginx", "ports": [{"containerPort": 8080}, {"containerPort": 53, "protocol": "UDP"}], "readinessProbe": {"httpGet": {"port": 8080}}},
+            {"name": "b", "image": "x", "livenessProbe": {"tcpSocket": {"port": 9000}}},
+        ]}));
+        assert_eq!(plan.serve, addresses(&["127.16.64.1:8080", "127.16.64.1:9000"]));
+        assert!(plan.perhaps.is_empty() && plan.forward.is_empty());
+    }
+
+    #[test]
+    fn a_pod_without_ports_listens_where_images_usually_do() {
+        assert_eq!(
+            plan(json!({"containers": [{"name": "a", "image": "nginx"}]})).perhaps,
+            addresses(&["127.16.64.1:80", "127.16.64.1:8080"])
+        );
+    }
+
+    #[test]
+    fn host_ports_are_served_or_lead_to_the_process() {
+        let ports = json!([{"containerPort": 8080, "hostPort": 80}]);
+        let server = plan(json!({"containers": [{"name": "a", "image": "nginx", "ports": ports}]}));
+        assert_eq!(server.serve, addresses(&["127.16.64.1:8080", "127.16.0.1:80"]));
+        let process = plan(json!({"containers": [{"name": "a", "image": "kubefed/federation", "ports": ports}]}));
+        assert_eq!(
+            process.forward,
+            [("127.16.0.1:80".parse().unwrap(), "127.16.64.1:8080".parse().unwrap())]
+        );
+        assert!(process.serve.is_empty());
+        let own = plan(
+            json!({"hostNetwork": true, "containers": [{"name": "a", "image": "kubefed/federation", "ports": ports}]}),
+        );
+        assert_eq!(own, ports::Plan::default());
+    }
+}
