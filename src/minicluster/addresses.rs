@@ -4,7 +4,7 @@
 //! processes from holding the same one, and lets go of it when the process dies, however it dies.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
@@ -23,7 +23,7 @@ const FILE: &str = "pod-cidr";
 
 /// Why no range could be claimed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// All are taken.
     #[error("all address ranges from 127.{FIRST}.0.0/16 to 127.{LAST}.0.0/16 are in use")]
     Exhausted,
@@ -223,11 +223,6 @@ impl Pool {
         if self.taken.get(&address.to_bits()).is_some_and(|holder| holder == owner) {
             self.taken.remove(&address.to_bits());
         }
-    }
-
-    /// Who holds addresses.
-    pub(crate) fn owners(&self) -> BTreeSet<&str> {
-        self.taken.values().map(String::as_str).collect()
     }
 }
 

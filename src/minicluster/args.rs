@@ -24,7 +24,7 @@ pub(crate) enum Command {
 
 /// Flags of a whole minicluster.
 #[derive(Debug, clap::Args)]
-pub struct ClusterArgs {
+pub(crate) struct ClusterArgs {
     #[command(flatten)]
     pub(crate) identity: IdentityArgs,
     /// Directory of the store, keys, kubeconfig, and pod volumes and logs.
@@ -51,7 +51,7 @@ pub struct ClusterArgs {
 
 /// Flags of `federation minicluster node`.
 #[derive(Debug, clap::Args)]
-pub struct NodeArgs {
+pub(crate) struct NodeArgs {
     /// Kubeconfig of the API server to serve.
     #[arg(long)]
     pub(crate) kubeconfig: PathBuf,
@@ -69,7 +69,7 @@ pub struct NodeArgs {
 
 /// Who the cluster is.
 #[derive(Debug, clap::Args)]
-pub struct IdentityArgs {
+pub(crate) struct IdentityArgs {
     /// Name of the cluster; nodes are called NAME-node-1 and so on.
     #[arg(long, default_value = "minicluster")]
     name: String,
@@ -93,7 +93,7 @@ impl IdentityArgs {
 
 /// How many nodes there are, and how large.
 #[derive(Debug, clap::Args)]
-pub struct NodesArgs {
+pub(crate) struct NodesArgs {
     /// Nodes to register. Others may be added and removed with kubectl.
     #[arg(long, default_value_t = 3)]
     pub(crate) nodes: u32,

@@ -102,7 +102,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
     match args.command {
         Some(Command::Node(args)) => run_node(*args, shutdown).await,
         None => {
-            let running = start(args.cluster, shutdown).await?;
+            let running = start_cluster(args.cluster, shutdown).await?;
             // It only fails if the task panicked, and then all is said.
             let _ = running.done.await;
             Ok(())
@@ -110,11 +110,15 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
     }
 }
 
-/// Starts a whole minicluster.
+/// Starts a whole minicluster (whatever subcommand the flags name).
 ///
 /// # Errors
 /// If it cannot start.
-pub async fn start(args: ClusterArgs, shutdown: CancellationToken) -> Result<Running, Error> {
+pub async fn start(args: Args, shutdown: CancellationToken) -> Result<Running, Error> {
+    start_cluster(args.cluster, shutdown).await
+}
+
+async fn start_cluster(args: ClusterArgs, shutdown: CancellationToken) -> Result<Running, Error> {
     node::raise_file_limit();
     prepare_dir(&args.data_dir)?;
     let (layout, claim) = addresses(&args)?;

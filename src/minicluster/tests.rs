@@ -46,7 +46,7 @@ async fn start_in(dir: &Path, nodes: u32) -> (Running, Client, CancellationToken
     let more = [format!("--data-dir={}", dir.display()), format!("--nodes={nodes}")];
     let args = Cli::try_parse_from(words.into_iter().chain(more)).unwrap().args;
     let shutdown = CancellationToken::new();
-    let running = start(args.cluster, shutdown.clone()).await.unwrap();
+    let running = start(args, shutdown.clone()).await.unwrap();
     let client = Client::try_from(config(&running.admin_kubeconfig).await.unwrap()).unwrap();
     (running, client, shutdown)
 }

@@ -26,17 +26,6 @@ pub(crate) enum Error {
         #[source]
         source: Box<kube::Error>,
     },
-    /// The object could not be replaced.
-    #[error("cannot update {kind} {key}")]
-    Update {
-        /// Its kind.
-        kind: String,
-        /// Its key.
-        key: Key,
-        /// Why.
-        #[source]
-        source: Box<kube::Error>,
-    },
     /// The object could not be patched.
     #[error("cannot patch {kind} {key}")]
     Patch {
@@ -59,37 +48,22 @@ pub(crate) enum Error {
         #[source]
         source: Box<kube::Error>,
     },
-    /// The object could not be read.
-    #[error("cannot read {kind} {key}")]
-    Read {
-        /// Its kind.
-        kind: String,
-        /// Its key.
-        key: Key,
-        /// Why.
-        #[source]
-        source: Box<kube::Error>,
-    },
 }
 
 impl Error {
     /// The HTTP status that the server answered with, if it did.
     pub(crate) fn code(&self) -> Option<u16> {
         let (Self::Create { source, .. }
-        | Self::Update { source, .. }
         | Self::Patch { source, .. }
-        | Self::Delete { source, .. }
-        | Self::Read { source, .. }) = self;
+        | Self::Delete { source, .. }) = self;
         code(source)
     }
 
     /// What the server said, in its words.
     pub(crate) fn message(&self) -> String {
         let (Self::Create { source, .. }
-        | Self::Update { source, .. }
         | Self::Patch { source, .. }
-        | Self::Delete { source, .. }
-        | Self::Read { source, .. }) = self;
+        | Self::Delete { source, .. }) = self;
         match &**source {
             kube::Error::Api(status) => status.message.clone(),
             other => other.to_string(),

@@ -90,7 +90,7 @@ pub(crate) struct Settings {
 }
 
 enum Part {
-    Web(WebContainer, Container),
+    Web(Box<WebContainer>),
     Process(Process),
 }
 
@@ -364,10 +364,7 @@ impl Agent {
                 let log = Arc::new(Log::in_memory());
                 logs.insert(container.name.clone(), log.clone());
                 server_log.get_or_insert(log);
-                parts.push(Part::Web(
-                    WebContainer::start(pod, container, held, now),
-                    container.clone(),
-                ));
+                parts.push(Part::Web(Box::new(WebContainer::start(pod, container, held, now))));
             }
         }
         let mut ports = Vec::new();
@@ -569,10 +566,14 @@ impl Agent {
                     has_process = true;
                     views.push(process.view());
                 }
-                Part::Web(life, container) => {
+                Part::Web(life) => {
                     sooner(life.advance(now));
-                    let readiness =
-                        |since| web_container::readiness(pod, container, &running.facts, &running.ports, since, now);
+                    let container = pod.spec.iter().flat_map(containers).find(|held| held.name == life.name());
+                    let readiness = |since| {
+                        container.map_or((false, None), |container| {
+                            web_container::readiness(pod, container, &running.facts, &running.ports, since, now)
+                        })
+                    };
                     let (ready, again) = life.running_since().map_or((false, None), readiness);
                     sooner(again);
                     views.push(life.view(ready));
@@ -621,7 +622,7 @@ async fn stop_parts(running: &Running) {
     let parts = std::mem::take(&mut *running.parts.lock());
     future::join_all(parts.iter().filter_map(|part| match part {
         Part::Process(process) => Some(process.stop()),
-        Part::Web(..) => None,
+        Part::Web(_) => None,
     }))
     .await;
 }

@@ -34,7 +34,7 @@ use crate::informer::Key;
 
 /// Why the kubelet API could not be offered.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// No certificate.
     #[error("cannot make a certificate for the kubelet API")]
     Certificate(#[source] rcgen::Error),

@@ -156,20 +156,20 @@ mod tests {
 
     #[test]
     fn commands_say_how_long_and_with_which_code() {
-        let cases: [(&[&str], Option<(f64, i32)>); 10] = [
-            (&[], Some((1.0, 0))),
-            (&["perl", "-e", "1"], Some((1.0, 0))),
-            (&["sleep", "5"], Some((5.0, 0))),
-            (&["/bin/sleep", "2m"], Some((120.0, 0))),
-            (&["sleep", "infinity"], None),
-            (&["false"], Some((0.0, 1))),
-            (&["sh", "-c", "echo hi; sleep 2 && exit 3"], Some((2.0, 3))),
-            (&["/bin/sh", "-c", "false\ntrue"], Some((0.0, 0))),
-            (&["sh", "-c", "exit 1; sleep 9"], Some((0.0, 1))),
-            (&["sh", "-c", "date; echo Hello"], Some((1.0, 0))),
+        let cases = [
+            (vec![], Some((1.0, 0))),
+            (vec!["perl", "-e", "1"], Some((1.0, 0))),
+            (vec!["sleep", "5"], Some((5.0, 0))),
+            (vec!["/bin/sleep", "2m"], Some((120.0, 0))),
+            (vec!["sleep", "infinity"], None),
+            (vec!["false"], Some((0.0, 1))),
+            (vec!["sh", "-c", "echo hi; sleep 2 && exit 3"], Some((2.0, 3))),
+            (vec!["/bin/sh", "-c", "false\ntrue"], Some((0.0, 0))),
+            (vec!["sh", "-c", "exit 1; sleep 9"], Some((0.0, 1))),
+            (vec!["sh", "-c", "date; echo Hello"], Some((1.0, 0))),
         ];
         for (command, expected) in cases {
-            assert_eq!(end("Never", command, json!({})), expected, "{command:?}");
+            assert_eq!(end("Never", &command, json!({})), expected, "{command:?}");
         }
     }
 

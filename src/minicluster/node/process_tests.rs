@@ -36,7 +36,7 @@ impl Bench {
         };
         let tell = self.tell.clone();
         Process::start(Spawner::start().unwrap(), task, self.log.clone(), None, move || {
-            drop(tell.send(()))
+            let _ = tell.send(());
         })
     }
 

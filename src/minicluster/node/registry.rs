@@ -59,7 +59,7 @@ const FILE: &str = "nodes";
 
 /// Why the nodes could not be registered.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// The API server did not take the node.
     #[error("cannot register node {name}")]
     Register {

@@ -120,6 +120,11 @@ impl WebContainer {
         }
     }
 
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Since when it runs.
     pub(crate) fn running_since(&self) -> Option<Timestamp> {
         match &self.state {
