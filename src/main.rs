@@ -21,6 +21,8 @@ struct Cli {
 enum Command {
     /// The federation API: discovery, objects, watches, access
     Apiserver(Box<apiserver::Args>),
+    /// A member cluster in one process, for trying out, demos and tests
+    Minicluster(Box<minicluster::Args>),
 }
 
 fn main() -> std::process::ExitCode {
@@ -44,6 +46,7 @@ fn serve(command: Command) -> anyhow::Result<()> {
         let shutdown = telemetry::shutdown_signal();
         match command {
             Command::Apiserver(args) => Ok(apiserver::run(*args, shutdown).await?),
+            Command::Minicluster(args) => Ok(minicluster::run(*args, shutdown).await?),
         }
     })
 }

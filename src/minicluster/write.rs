@@ -53,17 +53,13 @@ pub(crate) enum Error {
 impl Error {
     /// The HTTP status that the server answered with, if it did.
     pub(crate) fn code(&self) -> Option<u16> {
-        let (Self::Create { source, .. }
-        | Self::Patch { source, .. }
-        | Self::Delete { source, .. }) = self;
+        let (Self::Create { source, .. } | Self::Patch { source, .. } | Self::Delete { source, .. }) = self;
         code(source)
     }
 
     /// What the server said, in its words.
     pub(crate) fn message(&self) -> String {
-        let (Self::Create { source, .. }
-        | Self::Patch { source, .. }
-        | Self::Delete { source, .. }) = self;
+        let (Self::Create { source, .. } | Self::Patch { source, .. } | Self::Delete { source, .. }) = self;
         match &**source {
             kube::Error::Api(status) => status.message.clone(),
             other => other.to_string(),

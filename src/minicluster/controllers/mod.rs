@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use k8s_openapi::{
     api::{
-        apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+        apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet},
         batch::v1::{CronJob, Job},
     },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
@@ -22,12 +22,18 @@ use crate::{
 };
 
 mod claim;
+mod cronjob;
+mod daemonset;
 mod deployment;
 mod endpoints;
+mod history;
+mod job;
 mod pod_gc;
 mod replicaset;
+mod statefulset;
 mod template;
 mod token_secrets;
+mod volume_claims;
 
 /// The caches of the workload kinds.
 pub(crate) struct Workloads {
@@ -37,6 +43,7 @@ pub(crate) struct Workloads {
     stateful_sets: Arc<Store<StatefulSet>>,
     jobs: Arc<Store<Job>>,
     cron_jobs: Arc<Store<CronJob>>,
+    revisions: Arc<Store<ControllerRevision>>,
 }
 
 /// Starts every controller; `ca` is the PEM of the API server's CA. They run until the context shuts down.
@@ -49,6 +56,7 @@ pub(crate) async fn start(context: &Arc<Context>, ca: &str) {
         stateful_sets: informer::start(client, None, shutdown.clone()),
         jobs: informer::start(client, None, shutdown.clone()),
         cron_jobs: informer::start(client, None, shutdown.clone()),
+        revisions: informer::start(client, None, shutdown.clone()),
     };
     // A controller that saw its owners but not yet their pods would create every pod a second time.
     context.synced().await;
@@ -56,9 +64,14 @@ pub(crate) async fn start(context: &Arc<Context>, ca: &str) {
     workloads.jobs.synced().await;
     replicaset::start(context, &workloads);
     deployment::start(context, &workloads);
+    daemonset::start(context, &workloads);
+    statefulset::start(context, &workloads);
+    job::start(context, &workloads);
+    cronjob::start(context, &workloads);
     endpoints::start(context);
     token_secrets::start(context, ca);
     pod_gc::start(context);
+    volume_claims::start(context);
 }
 
 /// Puts the owner of a changed object into a queue; for an object without one, everybody who might adopt it.

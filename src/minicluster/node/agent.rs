@@ -568,7 +568,11 @@ impl Agent {
                 }
                 Part::Web(life) => {
                     sooner(life.advance(now));
-                    let container = pod.spec.iter().flat_map(containers).find(|held| held.name == life.name());
+                    let container = pod
+                        .spec
+                        .iter()
+                        .flat_map(containers)
+                        .find(|held| held.name == life.name());
                     let readiness = |since| {
                         container.map_or((false, None), |container| {
                             web_container::readiness(pod, container, &running.facts, &running.ports, since, now)
