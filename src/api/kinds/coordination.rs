@@ -4,7 +4,7 @@ use apimachinery::{Object, field::ErrorList};
 use serde_json::Value;
 
 use crate::{
-    json::text,
+    json::{map_mut, remove, text},
     kind::{Column, KindDef, Strategy},
     printers,
     validation::{At, non_negative},
@@ -31,6 +31,13 @@ pub const DEF: KindDef = KindDef {
 struct Lease;
 
 impl Strategy for Lease {
+    /// Coordinated leader election is off by default, and its fields with it.
+    fn default(&self, object: &mut Object) {
+        for name in ["strategy", "preferredHolder"] {
+            remove(map_mut(object, "spec"), name);
+        }
+    }
+
     fn validate(&self, object: &Object) -> ErrorList {
         let mut errors = ErrorList::new();
         let spec = At::field(object, "spec");
@@ -39,14 +46,7 @@ impl Strategy for Lease {
             errors.push(duration.invalid("must be greater than 0"));
         }
         non_negative(&spec.key("leaseTransitions"), &mut errors);
-        let strategy = spec.key("strategy");
-        if strategy.is_set() && strategy.text().is_empty() {
-            errors.push(strategy.required(""));
-        }
-        let holder = spec.key("preferredHolder");
-        if !holder.text().is_empty() && strategy.text().is_empty() {
-            errors.push(holder.forbidden("may only be specified if `strategy` is defined"));
-        }
+
         errors
     }
 

@@ -14,7 +14,7 @@ use crate::{
     kind::{Column, KindDef, Strategy},
     printers,
     strategy::{first_generation, grow_generation},
-    validation::{At, container::port_number, endpoint_ip, immutable, labels, one_of, text as check},
+    validation::{At, endpoint_ip, immutable, labels, one_of, text as check},
 };
 
 /// EndpointSlice in `discovery.k8s.io/v1`.
@@ -73,6 +73,14 @@ impl Strategy for EndpointSlice {
         errors
     }
 
+    fn warnings(&self, object: &Object, _old: Option<&Object>) -> Vec<String> {
+        let deprecated = object["addressType"] == "FQDN";
+        deprecated
+            .then(|| "spec.addressType: FQDN endpoints are deprecated".to_owned())
+            .into_iter()
+            .collect()
+    }
+
     fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
         let mut errors = self.validate(object);
         immutable(&At::field(object, "addressType"), &old["addressType"], &mut errors);
@@ -123,9 +131,7 @@ fn ports(at: &At<'_>, errors: &mut ErrorList) {
             errors.push(name.duplicate());
         }
         one_of(&port.key("protocol"), &["SCTP", "TCP", "UDP"], errors);
-        if port.key("port").is_set() {
-            port_number(&port.key("port"), errors);
-        }
+
         if port.key("appProtocol").is_set() {
             check(&port.key("appProtocol"), names::qualified_name, errors);
         }
@@ -169,8 +175,9 @@ fn address(all: &At<'_>, at: &At<'_>, kind: &str, errors: &mut ErrorList) {
         "IPv4" | "IPv6" => endpoint_ip(at, errors),
         "FQDN" => {
             let host = at.text().strip_suffix('.').unwrap_or(at.text());
-            errors.extend(names::dns1123_subdomain(host).iter().map(|p| at.invalid(p)));
-            if !host.contains('.') {
+            let problems = names::dns1123_subdomain(host);
+            errors.extend(problems.iter().map(|p| at.invalid(p)));
+            if problems.is_empty() && !host.contains('.') {
                 errors.push(at.invalid("should be a domain with at least two segments separated by dots"));
             }
         }

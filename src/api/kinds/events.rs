@@ -65,6 +65,9 @@ fn strict(event: &Object) -> ErrorList {
     if at("series").is_set() && int(&event["series"]["count"]) < 2 {
         errors.push(At::new(&Value::Null, "series.count").invalid_value(&"".into(), "should be at least 2"));
     }
+    if at("series").is_set() && event["series"]["lastObservedTime"].is_null() {
+        errors.push(At::new(&Value::Null, "series.lastObservedTime").required(""));
+    }
     if !at("eventTime").is_set() {
         errors.push(at("eventTime").required(""));
     }

@@ -168,6 +168,7 @@ pub(crate) fn domain_prefixed_path(at: &At<'_>, errors: &mut ErrorList) {
     );
     let good = |c: char| c.is_ascii_alphanumeric() || "/%!$&'()*+,;=:.-_~@".contains(c);
     if !path.chars().all(good) {
-        errors.push(at.invalid_value(&path.into(), "Invalid path"));
+        let detail = "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+        errors.push(at.invalid_value(&path.into(), detail));
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn pod_spec(at: &At<'_>, place: Place, errors: &mut ErrorList) {
     let context = Context {
         volumes: volume::volumes(&at.key("volumes"), errors),
         grace: grace.value.as_i64(),
-        host_users: at.key("hostUsers").value != &false,
+        host_users: *at.key("hostUsers").value != false,
         claims: claims.iter().map(|claim| claim.key("name").text()).collect(),
     };
     resource_claims(&claims, errors);

@@ -93,6 +93,11 @@ pub(crate) fn name(at: &At<'_>, name: &str, errors: &mut ErrorList) -> bool {
     errors.len() == before
 }
 
+/// Whether quotas know the resource by a plain name.
+pub(crate) fn counted_by_quotas(name: &str) -> bool {
+    (STANDARD.contains(&name) && name != "storage") || name.contains("hugepages-")
+}
+
 /// Errors of the name of a resource of a container.
 pub(crate) fn container_name(at: &At<'_>, resource: &str, errors: &mut ErrorList) {
     name(at, resource, errors);

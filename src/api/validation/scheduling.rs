@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use apimachinery::{field::ErrorList, names};
+use serde_json::json;
 
 use super::{At, POSITIVE, label_selector, labels, one_of_if_set, text};
 
@@ -55,7 +56,13 @@ pub(crate) fn taints(at: &At<'_>, errors: &mut ErrorList) {
         }
         super::one_of(&effect, EFFECTS, errors);
         if !seen.insert((key.text(), effect.text())) {
-            let mut error = taint.duplicate();
+            let shown = json!({
+                "Key": key.text(),
+                "Value": value.text(),
+                "Effect": effect.text(),
+                "TimeAdded": taint.key("timeAdded").value,
+            });
+            let mut error = apimachinery::field::duplicate(taint.path.as_str(), &shown);
             error.message.push_str(": taints must be unique by key and effect pair");
             errors.push(error);
         }

@@ -1,5 +1,6 @@
 //! HorizontalPodAutoscaler in `autoscaling/v2` and, converted, `autoscaling/v1`.
 
+mod metrics;
 mod table;
 mod v1;
 mod validate;
@@ -84,7 +85,11 @@ impl Strategy for HorizontalPodAutoscaler {
     }
 
     fn validate(&self, object: &Object) -> ErrorList {
-        validate::spec(&At::field(object, "spec"))
+        validate::spec(&At::field(object, "spec"), true)
+    }
+
+    fn validate_update(&self, object: &Object, _old: &Object) -> ErrorList {
+        validate::spec(&At::field(object, "spec"), false)
     }
 
     fn validate_status_update(&self, object: &Object, _old: &Object) -> ErrorList {

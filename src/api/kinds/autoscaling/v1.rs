@@ -4,6 +4,7 @@
 use apimachinery::{Object, field::ErrorList};
 use serde_json::{Value, json};
 
+use super::metrics::{Side, from_flat, to_flat};
 use crate::{
     json::{default_to, empty, items, map_mut, put, remove},
     kind::{Conversion, Strategy},
@@ -56,18 +57,22 @@ fn annotate(object: &mut Object, key: &str, value: &Value) {
 
 fn to_storage(object: &mut Object) {
     object["apiVersion"] = "autoscaling/v2".into();
-    let mut metrics = Vec::new();
+    let mut metrics: Vec<Value> = Vec::new();
+    if let Some(others) = take_annotation(object, METRICS) {
+        metrics.extend(items(&others).iter().map(|metric| from_flat(metric, Side::Spec)));
+    }
     if let Some(percent) = remove(map_mut(object, "spec"), "targetCPUUtilizationPercentage") {
         metrics.push(json!({
             "type": "Resource",
             "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}},
         }));
     }
-    if let Some(Value::Array(others)) = take_annotation(object, METRICS) {
-        metrics.extend(others);
-    }
     if let Some(behavior) = take_annotation(object, BEHAVIOR) {
-        put(map_mut(object, "spec"), "behavior", behavior);
+        put(
+            map_mut(object, "spec"),
+            "behavior",
+            capitals(behavior, str::to_ascii_lowercase),
+        );
     }
     if !metrics.is_empty() {
         put(map_mut(object, "spec"), "metrics", metrics.into());
@@ -75,19 +80,46 @@ fn to_storage(object: &mut Object) {
 
     let mut current = Vec::new();
     if let Some(percent) = remove(map_mut(object, "status"), "currentCPUUtilizationPercentage") {
-        current
-            .push(json!({"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": percent}}}));
+        let usage = json!({"name": "cpu", "current": {"averageUtilization": percent}});
+        current.push(json!({"type": "Resource", "resource": usage}));
     }
-    let others = take_annotation(object, CURRENT_METRICS);
+    if let Some(others) = take_annotation(object, CURRENT_METRICS) {
+        let others = items(&others).iter().map(|metric| from_flat(metric, Side::Status));
+        current = others
+            .filter(|metric| current.is_empty() || !is_cpu(metric))
+            .chain(current.clone())
+            .collect();
+    }
     let conditions = take_annotation(object, CONDITIONS);
-    if let Some(Value::Array(others)) = others {
-        current.extend(others.into_iter().filter(|m| !is_cpu(m)));
-    }
     let status = map_mut(object, "status");
     if !current.is_empty() {
         put(status, "currentMetrics", current.into());
     }
     put(status, "conditions", conditions.unwrap_or_default());
+    super::V2.strategy.default(object);
+}
+
+/// Behaviour stands in its annotation with the field names of Go, which differ in their first letter.
+fn capitals(value: Value, change: fn(&str) -> String) -> Value {
+    match value {
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(key, value)| {
+                let end = key.chars().next().map_or(0, char::len_utf8);
+                (
+                    format!("{}{}", change(&key[..end]), &key[end..]),
+                    capitals(value, change),
+                )
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        Value::Array(list) => list
+            .into_iter()
+            .map(|item| capitals(item, change))
+            .collect::<Vec<_>>()
+            .into(),
+        other => other,
+    }
 }
 
 fn from_storage(object: &mut Object) {
@@ -102,22 +134,26 @@ fn from_storage(object: &mut Object) {
                 percent.clone(),
             );
         } else {
-            others.push(metric.clone());
+            others.push(to_flat(metric, Side::Spec));
         }
     }
     if !others.is_empty() {
         annotate(object, METRICS, &others.into());
     }
     if let Some(behavior) = remove(map_mut(object, "spec"), "behavior") {
-        annotate(object, BEHAVIOR, &behavior);
+        annotate(object, BEHAVIOR, &capitals(behavior, str::to_ascii_uppercase));
     }
     if let Some(current) = remove(map_mut(object, "status"), "currentMetrics") {
         let cpu = items(&current).iter().find(|m| is_cpu(m));
         if let Some(percent) = cpu.map(|m| m["resource"]["current"]["averageUtilization"].clone()) {
             put(map_mut(object, "status"), "currentCPUUtilizationPercentage", percent);
         }
-        if !items(&current).is_empty() {
-            annotate(object, CURRENT_METRICS, &current);
+        let flat: Vec<Value> = items(&current)
+            .iter()
+            .map(|metric| to_flat(metric, Side::Status))
+            .collect();
+        if !flat.is_empty() {
+            annotate(object, CURRENT_METRICS, &flat.into());
         }
     }
     if let Some(conditions) = remove(map_mut(object, "status"), "conditions") {
@@ -132,7 +168,7 @@ mod tests {
     #[test]
     fn a_cpu_target_becomes_a_resource_metric_and_back() {
         let v1 = json!({"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "x"},
-            "spec": {"maxReplicas": 5, "targetCPUUtilizationPercentage": 70}, "status": {}});
+            "spec": {"minReplicas": 1, "maxReplicas": 5, "targetCPUUtilizationPercentage": 70}, "status": {}});
         let mut object = v1.clone();
         to_storage(&mut object);
         assert_eq!(
@@ -147,7 +183,7 @@ mod tests {
     #[test]
     fn what_v1_cannot_say_survives_in_annotations() {
         let v2 = json!({"apiVersion": "autoscaling/v2", "metadata": {"name": "x"},
-            "spec": {"maxReplicas": 5, "metrics": [{"type": "Pods", "pods": {"target": {"averageValue": "1k"}}}],
+            "spec": {"maxReplicas": 5, "metrics": [{"type": "Pods", "pods": {"metric": {"name": "m"}, "target": {"type": "AverageValue", "averageValue": "1k"}}}],
                      "behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}}},
             "status": {"currentReplicas": 2, "conditions": [{"type": "AbleToScale"}]}});
         let mut object = v2.clone();
@@ -156,7 +192,10 @@ mod tests {
         assert!(object["metadata"]["annotations"][METRICS].is_string());
         to_storage(&mut object);
         assert_eq!(object["spec"]["metrics"], v2["spec"]["metrics"]);
-        assert_eq!(object["spec"]["behavior"], v2["spec"]["behavior"]);
+        assert_eq!(
+            object["spec"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"],
+            60
+        );
         assert_eq!(object["status"]["conditions"], v2["status"]["conditions"]);
         assert_eq!(object["metadata"], v2["metadata"]);
     }

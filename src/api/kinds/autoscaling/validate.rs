@@ -8,7 +8,8 @@ const METRICS: &[&str] = &["ContainerResource", "External", "Object", "Pods", "R
 const MAX_WINDOW_SECONDS: i64 = 3600;
 const MAX_PERIOD_SECONDS: i64 = 1800;
 
-pub(super) fn spec(spec: &At<'_>) -> ErrorList {
+/// Errors of the spec; a new one must say which API group its target is in.
+pub(super) fn spec(spec: &At<'_>, create: bool) -> ErrorList {
     let mut errors = ErrorList::new();
     let (min, max) = (spec.key("minReplicas"), spec.key("maxReplicas"));
     if min.is_set() && min.int() < 1 {
@@ -23,10 +24,21 @@ pub(super) fn spec(spec: &At<'_>) -> ErrorList {
         let shown = max.int().into();
         errors.push(max.invalid_value(&shown, "must be greater than or equal to `minReplicas`"));
     }
-    target_reference(&spec.key("scaleTargetRef"), &mut errors);
-    spec.key("metrics")
+    let target = spec.key("scaleTargetRef");
+    target_reference(&target, &mut errors);
+    if create && !target.key("apiVersion").text().contains('/') {
+        let version = target.key("apiVersion");
+        errors.push(version.invalid_value(&version.text().into(), "apiVersion must specify API group"));
+    }
+    let metrics = spec.key("metrics");
+    metrics.items().for_each(|metric| self::metric(&metric, &mut errors));
+    let from_outside = metrics
         .items()
-        .for_each(|metric| self::metric(&metric, &mut errors));
+        .any(|metric| ["Object", "External"].contains(&metric.key("type").text()));
+    if min.is_set() && min.int() == 0 && !from_outside {
+        let detail = "must specify at least one Object or External metric to support scaling to zero replicas";
+        errors.push(metrics.forbidden(detail));
+    }
     for direction in ["scaleUp", "scaleDown"] {
         let rules = spec.key("behavior").key(direction);
         if rules.is_set() {

@@ -95,7 +95,11 @@ fn join_host_port(host: &str, port: i64) -> String {
 }
 
 fn address(at: &At<'_>, errors: &mut ErrorList) {
-    endpoint_ip(&at.key("ip"), errors);
+    let ip = at.key("ip");
+    endpoint_ip(&ip, errors);
+    if names::parse_ip_sloppy(ip.text()).is_none() {
+        errors.push(ip.invalid("must be a valid IP address"));
+    }
     if !at.key("hostname").text().is_empty() {
         check(&at.key("hostname"), names::dns1123_label, errors);
     }

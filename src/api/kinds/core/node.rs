@@ -159,8 +159,10 @@ fn address<'a>(node: &'a Object, kind: &str) -> &'a str {
 }
 
 fn capacity(node: &Object, errors: &mut ErrorList) {
-    let capacity = At::field(node, "status").key("capacity");
-    for (name, amount) in capacity.entries() {
-        resources::amount(&amount, name, errors);
+    let status = At::field(node, "status");
+    for list in ["capacity", "allocatable"].map(|name| status.key(name)) {
+        for (name, amount) in list.entries() {
+            resources::amount(&At::new(amount.value, format!("{}.{name}", list.path)), name, errors);
+        }
     }
 }

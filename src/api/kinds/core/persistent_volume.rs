@@ -39,30 +39,30 @@ pub const DEF: KindDef = KindDef {
     ..KindDef::CLUSTER_SCOPED
 };
 
-/// Kinds of volumes there are.
+/// Kinds of volumes in the order in which kube-apiserver looks for them.
 const SOURCES: &[&str] = &[
+    "hostPath",
+    "gcePersistentDisk",
     "awsElasticBlockStore",
-    "azureDisk",
-    "azureFile",
+    "glusterfs",
+    "flocker",
+    "nfs",
+    "rbd",
+    "quobyte",
     "cephfs",
+    "iscsi",
     "cinder",
-    "csi",
     "fc",
     "flexVolume",
-    "flocker",
-    "gcePersistentDisk",
-    "glusterfs",
-    "hostPath",
-    "iscsi",
-    "local",
-    "nfs",
+    "azureFile",
+    "vsphereVolume",
     "photonPersistentDisk",
     "portworxVolume",
-    "quobyte",
-    "rbd",
+    "azureDisk",
     "scaleIO",
+    "local",
     "storageos",
-    "vsphereVolume",
+    "csi",
 ];
 
 struct PersistentVolume;
@@ -108,8 +108,13 @@ impl Strategy for PersistentVolume {
         if capacity.is_empty() {
             errors.push(capacity.required(""));
         }
-        if !capacity.is_empty() && (capacity.len() > 1 || !capacity.entry("storage").is_set()) {
-            errors.push(capacity.not_supported(&["storage"]));
+        if capacity.len() != 1 || !capacity.entry("storage").is_set() {
+            let shown = if capacity.is_set() {
+                capacity.value.clone()
+            } else {
+                json!({})
+            };
+            errors.push(At::new(&shown, capacity.path.as_str()).not_supported(&["storage"]));
         }
         for (name, amount) in capacity.entries() {
             resources::amount(&amount, name, &mut errors);
@@ -119,12 +124,11 @@ impl Strategy for PersistentVolume {
             errors.push(policy.not_supported(&["Delete", "Recycle", "Retain"]));
         }
         one_of_if_set(&spec.key("volumeMode"), &["Block", "Filesystem"], &mut errors);
-        let sources = SOURCES.iter().filter(|source| spec.key(source).is_set()).count();
-        match sources {
-            0 => errors.push(spec.required("must specify a volume type")),
-            1 => {}
-            _ => errors.push(spec.forbidden("may not specify more than 1 volume type")),
+        let mut sources = SOURCES.iter().map(|source| spec.key(source)).filter(At::is_set);
+        if sources.next().is_none() {
+            errors.push(spec.required("must specify a volume type"));
         }
+        errors.extend(sources.map(|source| source.forbidden("may not specify more than 1 volume type")));
         if spec.key("hostPath").is_set() {
             volume::host_path(&spec.key("hostPath"), &mut errors);
         }

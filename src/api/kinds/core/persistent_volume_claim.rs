@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::persistent_volume::{access_modes, class, phase, unset_or};
 use crate::{
-    json::{default_to, default_zero, map_mut, put, text},
+    json::{absent, default_to, default_zero, map_mut, put, text},
     kind::{Column, KindDef, MEMBER, Strategy, Subresource},
     printers,
     strategy::keep_status,
@@ -50,6 +50,7 @@ impl Strategy for PersistentVolumeClaim {
 
     fn prepare_for_create(&self, object: &mut Object) {
         put(object, "status", json!({"phase": "Pending"}));
+        same_source(map_mut(object, "spec"));
     }
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
@@ -127,5 +128,15 @@ impl Strategy for PersistentVolumeClaim {
             printers::age(object, now),
             unset_or(&spec["volumeMode"]).into(),
         ]
+    }
+}
+
+/// The older and the newer field for the source of data say the same, as far as the older one can.
+fn same_source(spec: &mut Value) {
+    let (source, reference) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
+    if !absent(&source) && absent(&reference) {
+        put(spec, "dataSourceRef", source);
+    } else if absent(&source) && !absent(&reference) && absent(&reference["namespace"]) {
+        put(spec, "dataSource", reference);
     }
 }

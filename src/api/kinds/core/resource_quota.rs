@@ -45,7 +45,14 @@ impl Strategy for ResourceQuota {
     fn validate(&self, object: &Object) -> ErrorList {
         let mut errors = ErrorList::new();
         let spec = At::field(object, "spec");
-        resources::list(&spec.key("hard"), &mut errors);
+        let hard = spec.key("hard");
+        for (name, amount) in hard.entries() {
+            resources::name(&amount, name, &mut errors);
+            if !name.contains('/') && !resources::counted_by_quotas(name) {
+                errors.push(amount.invalid_value(&name.into(), "must be a standard resource for quota"));
+            }
+            resources::amount(&amount, name, &mut errors);
+        }
         const SCOPES: &[&str] = &[
             "BestEffort",
             "CrossNamespacePodAffinity",
@@ -58,6 +65,10 @@ impl Strategy for ResourceQuota {
         let scopes = spec.key("scopes");
         if scopes.items().any(|scope| !SCOPES.contains(&scope.text())) {
             errors.push(scopes.invalid("unsupported scope"));
+        }
+        let best_effort = scopes.items().any(|scope| scope.text() == "BestEffort");
+        if best_effort && hard.entries().any(|(name, _)| name != "pods") {
+            errors.push(scopes.invalid("unsupported scope applied to resource"));
         }
         errors
     }

@@ -58,6 +58,22 @@ impl Strategy for Secret {
         errors
     }
 
+    fn warnings(&self, object: &Object, _old: Option<&Object>) -> Vec<String> {
+        if object["type"] != "kubernetes.io/tls" {
+            return Vec::new();
+        }
+        let missing = [("tls.crt", "certificate"), ("tls.key", "key")]
+            .into_iter()
+            .find(|(key, _)| {
+                let bytes = BASE64.decode(text(&object["data"][key])).unwrap_or_default();
+                !String::from_utf8_lossy(&bytes).contains("-----BEGIN ")
+            });
+        missing
+            .map(|(_, what)| format!("tls: failed to find any PEM data in {what} input"))
+            .into_iter()
+            .collect()
+    }
+
     fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
         let mut errors = ErrorList::new();
         immutable(&At::field(object, "type"), &old["type"], &mut errors);
@@ -117,7 +133,13 @@ fn docker_config(entry: &At<'_>, errors: &mut ErrorList) {
     let problem = match serde_json::from_slice::<Value>(&bytes) {
         Ok(Value::Object(_) | Value::Null) => return,
         Ok(_) => "json: cannot unmarshal value into Go value of type map[string]interface {}".to_owned(),
-        Err(_) if bytes.is_empty() => "unexpected end of JSON input".to_owned(),
+        Err(error) if error.is_eof() => "unexpected end of JSON input".to_owned(),
+        Err(_) if bytes.first().is_some_and(u8::is_ascii_alphabetic) => {
+            format!(
+                "invalid character '{}' looking for beginning of value",
+                char::from(bytes[0])
+            )
+        }
         Err(error) => error.to_string(),
     };
     errors.push(entry.invalid_value(&"<secret contents redacted>".into(), &problem));

@@ -1,6 +1,7 @@
 //! NetworkPolicy: stored, not enforced.
 
 use apimachinery::{Object, field::ErrorList, names};
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use crate::{
@@ -76,7 +77,7 @@ impl Strategy for NetworkPolicy {
             .items()
             .filter(|kind| !["Ingress", "Egress"].contains(&kind.text()))
         {
-            errors.push(kind.not_supported(&["Egress", "Ingress"]));
+            errors.push(kind.not_supported(&["Ingress", "Egress"]));
         }
         errors
     }
@@ -88,7 +89,7 @@ impl Strategy for NetworkPolicy {
 }
 
 fn port(at: &At<'_>, errors: &mut ErrorList) {
-    one_of_if_set(&at.key("protocol"), &["SCTP", "TCP", "UDP"], errors);
+    one_of_if_set(&at.key("protocol"), &["TCP", "UDP", "SCTP"], errors);
     let (port, end) = (at.key("port"), at.key("endPort"));
     if port.is_set() {
         port_number_or_name(&port, errors);
@@ -97,7 +98,9 @@ fn port(at: &At<'_>, errors: &mut ErrorList) {
         match port.value {
             Value::Null => errors.push(end.invalid("may not be specified when `port` is not specified")),
             Value::String(_) => errors.push(end.invalid("may not be specified when `port` is non-numeric")),
-            _ if end.int() < port.int() => errors.push(end.invalid("must be greater than or equal to `port`")),
+            _ if end.int() < port.int() => {
+                errors.push(end.invalid_value(port.value, "must be greater than or equal to `port`"));
+            }
             _ => {}
         }
     }
@@ -109,10 +112,15 @@ fn peer(at: &At<'_>, errors: &mut ErrorList) {
     label_selector(&namespaces, errors);
     if block.is_set() {
         text(&block.key("cidr"), names::cidr, errors);
-        block
-            .key("except")
-            .items()
-            .for_each(|except| text(&except, names::cidr, errors));
+        let network: Option<IpNet> = block.key("cidr").text().parse().ok();
+        for except in block.key("except").items() {
+            text(&except, names::cidr, errors);
+            if let (Some(network), Ok(part)) = (network, except.text().parse::<IpNet>())
+                && (!network.contains(&part.network()) || network.prefix_len() >= part.prefix_len())
+            {
+                errors.push(except.invalid("must be a strict subset of `cidr`"));
+            }
+        }
         if pods.is_set() || namespaces.is_set() {
             errors.push(at.forbidden("may not specify both ipBlock and another peer"));
         }

@@ -126,10 +126,8 @@ impl Strategy for Binding {
         let role = &object["roleRef"];
         let subjects = |kind: &str| {
             let matching = items(&object["subjects"]).iter().filter(|s| s["kind"] == kind);
-            let shown = matching.map(|s| match text(&s["namespace"]) {
-                namespace if kind == "ServiceAccount" && !namespace.is_empty() => {
-                    format!("{namespace}/{}", text(&s["name"]))
-                }
+            let shown = matching.map(|s| match kind {
+                "ServiceAccount" => format!("{}/{}", text(&s["namespace"]), text(&s["name"])),
                 _ => text(&s["name"]).to_owned(),
             });
             Value::from(shown.collect::<Vec<_>>().join(", "))

@@ -101,7 +101,14 @@ pub(crate) fn spec(spec: &At<'_>) -> ErrorList {
     }
     let success = spec.key("successPolicy");
     if success.is_set() && spec.key("completionMode").text() != "Indexed" {
-        errors.push(success.invalid("requires indexed completion mode"));
+        let rules = success.key("rules").items().map(|rule| {
+            json!({
+                "SucceededIndexes": rule.key("succeededIndexes").value,
+                "SucceededCount": rule.key("succeededCount").value,
+            })
+        });
+        let shown = json!({"Rules": rules.collect::<Vec<_>>()});
+        errors.push(success.invalid_value(&shown, "requires indexed completion mode"));
     }
     let replacement = spec.key("podReplacementPolicy");
     let policies: &[&str] = if spec.key("podFailurePolicy").is_set() {
