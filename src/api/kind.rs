@@ -148,6 +148,8 @@ pub struct KindDef {
     pub requires_resource_version: bool,
     /// Whether a DELETE that names no propagation policy orphans dependents (Job, ReplicationController).
     pub orphans_by_default: bool,
+    /// Text of the `Warning` header of every request to the kind; `None` for kinds that are not deprecated.
+    pub deprecation: Option<&'static str>,
     /// Whether a deletion answers with the object that is gone, instead of a Status.
     pub answers_deleted: bool,
     /// Fields beyond metadata.name and metadata.namespace that field selectors may use.
@@ -197,6 +199,7 @@ impl KindDef {
         requires_resource_version: false,
         orphans_by_default: false,
         answers_deleted: false,
+        deprecation: None,
         selectable_fields: &[],
         columns: &[Column::object_name(), Column::age()],
         conversion: None,

@@ -92,9 +92,7 @@ fn of_fixture(template: &str, fixture: &Fixture, requests: &[Request]) -> Case {
     let name = format!("{template}-{}", fixture.name);
     let mut fixture = fixture.clone();
     fixture.path = fixture.path.replace("${ns}", &name);
-    if let Some(namespace) = fixture.object.pointer_mut("/metadata/namespace") {
-        *namespace = Value::from(name.as_str());
-    }
+    move_to(&mut fixture.object, &name);
     let text = |pointer: &str| {
         fixture
             .object
@@ -115,6 +113,22 @@ fn of_fixture(template: &str, fixture: &Fixture, requests: &[Request]) -> Case {
         variables,
         fixture: Some(fixture.object),
         requests: requests.to_vec(),
+    }
+}
+
+/// Puts an object, and what it refers to, into a namespace instead of `default`.
+fn move_to(value: &mut Value, name: &str) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map.iter_mut() {
+                match value {
+                    Value::String(text) if key == "namespace" && text == "default" => name.clone_into(text),
+                    other => move_to(other, name),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| move_to(item, name)),
+        _ => {}
     }
 }
 

@@ -133,6 +133,9 @@ pub fn mask_text(text: &str) -> String {
             // The whole object, which has the order of keys that the patch left it in.
             out.push_str("Invalid value: <object>: strict decoding error");
             rest = tail.1;
+        } else if let Some(tail) = rest.strip_prefix("Key: /").and_then(|tail| tail.split_once(',')) {
+            out.push_str("Key: <key>,");
+            rest = tail.1;
         } else if let Some(tail) = rest.strip_prefix("current: ") {
             out.push_str("current: <rv>");
             rest = tail.trim_start_matches(|c: char| c.is_ascii_digit());

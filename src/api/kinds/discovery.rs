@@ -57,8 +57,9 @@ impl Strategy for EndpointSlice {
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         let content = |o: &Object| {
             let mut content = o.clone();
+            let labels = content["metadata"]["labels"].take();
             remove(&mut content, "metadata");
-            content
+            (content, labels)
         };
         let changed = content(object) != content(old);
         grow_generation(object, old, changed);

@@ -126,7 +126,8 @@ fn shape_atom(shape: &'static Shape, value: Option<&Value>) -> Atom {
         // OpenAPI gives it two types, of which server-side apply knows none.
         Shape::IntOrString => deduced_atom(value, true),
         Shape::Quantity | Shape::Time | Shape::MicroTime | Shape::Duration => Atom::Scalar(ScalarKind::Any),
-        Shape::Any => deduced_atom(value, false),
+        // Free JSON is one value.
+        Shape::Any => deduced_atom(value, true),
         Shape::FieldsV1 => Atom::Map(MapAtom {
             fields: None,
             entries: Some(TypeRef::Deduced),

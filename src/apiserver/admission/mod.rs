@@ -1,6 +1,7 @@
 //! Admission: what is added to, or refused of, a write besides the kind's own rules.
 
 pub mod allocator;
+mod pods;
 pub mod services;
 
 use apimachinery::{Object, status::Status};
@@ -21,7 +22,11 @@ const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 /// # Errors
 /// 403 or 404 for a namespace that takes nothing.
 pub async fn mutate_create(registry: &Registry, write: &Write<'_>, object: &mut Object) -> Result<(), Status> {
-    namespace_takes(registry, write, object).await
+    namespace_takes(registry, write, object).await?;
+    if write.resource.stored.kind == "Pod" && write.subresource.is_empty() {
+        pods::complete(registry, write, object).await?;
+    }
+    Ok(())
 }
 
 /// Checks a new object last, and takes what it holds exclusively.

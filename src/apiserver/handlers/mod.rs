@@ -105,7 +105,11 @@ pub async fn serve(context: Arc<Context>, bytes: Bytes) -> Result<Reply, Status>
     if resource.namespaced() && info.namespace.is_empty() && !info.name.is_empty() {
         return Err(errors::unknown_resource());
     }
-    if let Some(text) = resource.conversion().and_then(|c| c.deprecation) {
+    if let Some(text) = resource
+        .conversion()
+        .and_then(|c| c.deprecation)
+        .or(resource.def.deprecation)
+    {
         context.warnings.add(text);
     }
     if !info.subresource.is_empty() {

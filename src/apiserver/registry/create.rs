@@ -61,6 +61,8 @@ impl Registry {
         admission::mutate_create(self, write, &mut object).await?;
         metadata::fill_system_fields(&mut object, write.now);
         strategy.prepare_for_create(&mut object);
+        // As if it had been read back: what was prepared may have defaults of its own.
+        strategy.default(&mut object);
         codec::canonicalize(&mut object);
         let name = metadata::text(&object, "name").to_owned();
         let mut wrong = metadata::validate(resource, &object);
@@ -73,6 +75,7 @@ impl Registry {
             write.warnings.add(text);
         }
         let reserved = admission::validate_create(self, write, &mut object).await?;
+        codec::canonicalize(&mut object);
         let stored = self.store_new(write, &name, object).await;
         match stored {
             Ok(mut object) => {

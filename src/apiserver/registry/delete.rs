@@ -203,8 +203,14 @@ fn check_preconditions(delete: &Delete<'_>, object: &Object) -> Result<(), Statu
     // Of deletions the message names the kind, not the resource.
     let wrong = |what: &str, wanted: &str, is: &str| {
         let kind = delete.resource.def.kind;
+        let group = delete.resource.def.group;
+        let qualified = if group.is_empty() {
+            kind.to_owned()
+        } else {
+            format!("{kind}.{group}")
+        };
         let text = format!(
-            "Operation cannot be fulfilled on {kind} \"{}\": the {what} in the precondition ({wanted}) does not match the {what} in record ({is}). The object might have been {}",
+            "Operation cannot be fulfilled on {qualified} \"{}\": the {what} in the precondition ({wanted}) does not match the {what} in record ({is}). The object might have been {}",
             delete.name,
             if what == "UID" {
                 "deleted and then recreated"
@@ -276,6 +282,8 @@ fn mark(delete: &Delete<'_>, object: &mut Object) -> bool {
             metadata.insert("generation".into(), (generation + 1).into());
         }
         if kind.kind == "Namespace" {
+            // Namespaces know no grace.
+            metadata.shift_remove("deletionGracePeriodSeconds");
             object["status"]["phase"] = "Terminating".into();
         }
     }

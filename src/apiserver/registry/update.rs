@@ -153,6 +153,7 @@ impl Registry {
             "status" => strategy.prepare_for_status_update(&mut object, old),
             _ => strategy.prepare_for_update(&mut object, old),
         }
+        strategy.default(&mut object);
         codec::canonicalize(&mut object);
         let mut wrong = metadata::validate_update(&object, old);
         match write.subresource {
@@ -182,6 +183,7 @@ impl Registry {
         let resource = write.resource;
         let old = codec::decode(&found)?;
         let reserved = admission::validate_update(self, write, &mut object, &old).await?;
+        codec::canonicalize(&mut object);
         let finished = is_finished(resource, &object);
         if write.options.dry_run {
             resource.to_served(&mut object);

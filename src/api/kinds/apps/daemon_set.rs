@@ -57,6 +57,11 @@ impl Strategy for DaemonSet {
             default_to(rolling, "maxSurge", 0);
         }
         default_to(spec, "revisionHistoryLimit", 10);
+        default_to(
+            map_mut(map_mut(object, "metadata"), "annotations"),
+            TEMPLATE_GENERATION,
+            "0",
+        );
     }
 
     fn prepare_for_create(&self, object: &mut Object) {

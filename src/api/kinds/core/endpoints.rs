@@ -18,6 +18,7 @@ pub const DEF: KindDef = KindDef {
     short_names: &["ep"],
     type_name: "io.k8s.api.core.v1.Endpoints",
     create_on_update: true,
+    deprecation: Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
     columns: &[
         Column::object_name(),
         Column::text("Endpoints", "Addresses with ports, the first three."),
