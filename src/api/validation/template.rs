@@ -77,7 +77,7 @@ pub(crate) fn counters(status: &At<'_>, counters: &[&str], parts: &[(&str, &str,
     for (part, whole, shown) in parts {
         let part = status.key(part);
         if part.int() > status.key(whole).int() {
-            errors.push(part.invalid(&format!("cannot be greater than {shown}")));
+            errors.push(part.invalid_value(&part.int().into(), &format!("cannot be greater than {shown}")));
         }
     }
 }

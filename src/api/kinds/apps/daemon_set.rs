@@ -8,7 +8,7 @@ use crate::{
     json::{default_to, default_zero, int, map_mut, put, text},
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
-    strategy::{create_with_generation, update_with_generation},
+    strategy::{create_with_generation, keep_all_but_status, update_with_generation},
     validation::{
         At, immutable, int_or_percent, int_or_percent_value, label_selector, non_negative, not_more_than_100_percent,
         template,
@@ -75,6 +75,11 @@ impl Strategy for DaemonSet {
         update_with_generation(object, old);
         let changed = object["spec"]["template"] != old["spec"]["template"];
         set_template_generation(object, template_generation(old) + i64::from(changed));
+    }
+
+    fn prepare_for_status_update(&self, object: &mut Object, old: &Object) {
+        keep_all_but_status(object, old);
+        set_template_generation(object, template_generation(old));
     }
 
     fn validate(&self, object: &Object) -> ErrorList {

@@ -88,8 +88,9 @@ impl Strategy for HorizontalPodAutoscaler {
         validate::spec(&At::field(object, "spec"), true)
     }
 
-    fn validate_update(&self, object: &Object, _old: &Object) -> ErrorList {
-        validate::spec(&At::field(object, "spec"), false)
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        let named_before = validate::names_group(&old["spec"]["scaleTargetRef"]);
+        validate::spec(&At::field(object, "spec"), named_before)
     }
 
     fn validate_status_update(&self, object: &Object, _old: &Object) -> ErrorList {

@@ -1,6 +1,7 @@
 //! Validation of HorizontalPodAutoscalers.
 
 use apimachinery::{field::ErrorList, names};
+use serde_json::Value;
 
 use crate::validation::{At, one_of_if_set, required_text, resources, text};
 
@@ -8,8 +9,15 @@ const METRICS: &[&str] = &["ContainerResource", "External", "Object", "Pods", "R
 const MAX_WINDOW_SECONDS: i64 = 3600;
 const MAX_PERIOD_SECONDS: i64 = 1800;
 
-/// Errors of the spec; a new one must say which API group its target is in.
-pub(super) fn spec(spec: &At<'_>, create: bool) -> ErrorList {
+/// Whether a reference says which API group its target is in.
+pub(super) fn names_group(reference: &Value) -> bool {
+    reference["apiVersion"]
+        .as_str()
+        .is_some_and(|version| version.contains('/'))
+}
+
+/// Errors of the spec; its target must say which API group it is in, unless an old one does not.
+pub(super) fn spec(spec: &At<'_>, group_needed: bool) -> ErrorList {
     let mut errors = ErrorList::new();
     let (min, max) = (spec.key("minReplicas"), spec.key("maxReplicas"));
     if min.is_set() && min.int() < 1 {
@@ -26,7 +34,7 @@ pub(super) fn spec(spec: &At<'_>, create: bool) -> ErrorList {
     }
     let target = spec.key("scaleTargetRef");
     target_reference(&target, &mut errors);
-    if create && !target.key("apiVersion").text().contains('/') {
+    if group_needed && !names_group(target.value) {
         let version = target.key("apiVersion");
         errors.push(version.invalid_value(&version.text().into(), "apiVersion must specify API group"));
     }

@@ -1,6 +1,9 @@
 //! PersistentVolume.
 
-use apimachinery::{Object, field::ErrorList};
+use apimachinery::{
+    Object,
+    field::{self, ErrorList},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -9,7 +12,7 @@ use crate::{
     kind::{Column, KindDef, MEMBER, Strategy, Subresource},
     printers,
     strategy::keep_status,
-    validation::{At, one_of_if_set, resources, volume, volume_claim},
+    validation::{At, immutable, one_of_if_set, resources, volume, volume_claim},
 };
 
 /// PersistentVolume in `v1`.
@@ -132,6 +135,24 @@ impl Strategy for PersistentVolume {
         if spec.key("hostPath").is_set() {
             volume::host_path(&spec.key("hostPath"), &mut errors);
         }
+        errors
+    }
+
+    fn validate_update(&self, object: &Object, old: &Object) -> ErrorList {
+        let mut errors = self.validate(object);
+        let (new, before) = (&object["spec"], &old["spec"]);
+        if SOURCES.iter().any(|source| new[*source] != before[*source]) {
+            let path = "spec.persistentvolumesource";
+            errors.push(field::forbidden(
+                path,
+                "spec.persistentvolumesource is immutable after creation",
+            ));
+        }
+        immutable(
+            &At::field(object, "spec").key("volumeMode"),
+            &before["volumeMode"],
+            &mut errors,
+        );
         errors
     }
 

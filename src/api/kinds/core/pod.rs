@@ -104,6 +104,7 @@ impl Strategy for Pod {
     }
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        admission::tolerate(map_mut(object, "spec"));
         update_with_generation(object, old);
     }
 
@@ -120,14 +121,12 @@ impl Strategy for Pod {
         );
         let status = map_mut(object, "status");
         default_zero(status, "qosClass", old["status"]["qosClass"].clone());
-        for (one, all) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {
-            let first = status[all][0]["ip"].clone();
-            let ip = status[one].clone();
-            if absent(&first) && !text(&ip).is_empty() {
-                put(status, all, json!([{"ip": ip}]));
-            } else if text(&ip).is_empty() {
-                put(status, one, first);
-            }
+        let first = status["podIPs"][0]["ip"].clone();
+        let ip = status["podIP"].clone();
+        if absent(&first) && !text(&ip).is_empty() {
+            put(status, "podIPs", json!([{"ip": ip}]));
+        } else if text(&ip).is_empty() {
+            put(status, "podIP", first);
         }
     }
 

@@ -61,9 +61,9 @@ impl Strategy for Ingress {
         errors
     }
 
-    fn warnings(&self, object: &Object, _old: Option<&Object>) -> Vec<String> {
+    fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
         let annotation = &object["metadata"]["annotations"][CLASS_ANNOTATION];
-        if annotation.is_null() {
+        if annotation.is_null() || old.is_some() {
             return Vec::new();
         }
         vec![format!(

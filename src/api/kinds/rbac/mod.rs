@@ -6,7 +6,7 @@ use apimachinery::{Object, field::ErrorList, names};
 use serde_json::Value;
 
 use crate::{
-    json::{default_zero, items, items_mut, map_mut, text},
+    json::{default_zero, empty, items, items_mut, map_mut, remove, text},
     kind::{CREATED_AT, Column, KindDef, Strategy},
     printers,
 };
@@ -79,6 +79,11 @@ struct Role {
 }
 
 impl Strategy for Role {
+    fn default(&self, object: &mut Object) {
+        if empty(&object["rules"]) {
+            remove(object, "rules");
+        }
+    }
     fn validate_name(&self, name: &str) -> Vec<String> {
         names::path_segment_name(name)
     }

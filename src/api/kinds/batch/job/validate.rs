@@ -240,7 +240,9 @@ fn exit_codes(at: &At<'_>, containers: &HashSet<&str>, errors: &mut ErrorList) {
 /// Errors of a changed job: what it does is settled, how much of it at once is not.
 pub(super) fn change(job: &Object, old: &Object) -> ErrorList {
     let (spec, before) = (At::field(job, "spec"), &old["spec"]);
-    let mut errors = self::spec(&spec);
+    let mut errors = ErrorList::new();
+    generated_selector(job, &spec, &mut errors);
+    errors.extend(self::spec(&spec));
     selector(&spec, &mut errors);
     let completions = spec.key("completions");
     if spec.key("completionMode").text() != "Indexed" {

@@ -8,7 +8,21 @@ use crate::json::{default_to, items, put, text};
 /// Seconds a pod stays on a node that is not ready or cannot be reached.
 const TOLERATED_SECONDS: i64 = 300;
 
+/// Completes the spec of a new pod.
 pub(super) fn complete(spec: &mut Value) {
+    tolerate(spec);
+    let priority = match text(&spec["priorityClassName"]) {
+        "" => 0,
+        "system-cluster-critical" => 2_000_000_000,
+        "system-node-critical" => 2_000_001_000,
+        _ => return,
+    };
+    default_to(spec, "priority", priority);
+    default_to(spec, "preemptionPolicy", "PreemptLowerPriority");
+}
+
+/// Adds the tolerations every pod has, unless it has its own.
+pub(super) fn tolerate(spec: &mut Value) {
     let mut tolerations = items(&spec["tolerations"]).to_vec();
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let tolerated = tolerations.iter().any(|t| {
@@ -21,14 +35,6 @@ pub(super) fn complete(spec: &mut Value) {
         }
     }
     put(spec, "tolerations", tolerations.into());
-    let priority = match text(&spec["priorityClassName"]) {
-        "" => 0,
-        "system-cluster-critical" => 2_000_000_000,
-        "system-node-critical" => 2_000_001_000,
-        _ => return,
-    };
-    default_to(spec, "priority", priority);
-    default_to(spec, "preemptionPolicy", "PreemptLowerPriority");
 }
 
 #[cfg(test)]

@@ -83,6 +83,9 @@ fn drop_meaningless(spec: &mut Value, before: &Value) {
             remove_same(spec, before, name);
         }
     }
+    if kind(spec) == "ExternalName" && kind(before) != "ExternalName" {
+        remove_same(spec, before, "internalTrafficPolicy");
+    }
     if new_type(needs_node_port, spec) {
         let ports = |spec: &Value| {
             items(&spec["ports"])
