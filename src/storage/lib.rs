@@ -12,6 +12,7 @@ pub mod cache;
 pub mod embedded;
 mod engine;
 mod error;
+pub mod etcd;
 mod index;
 mod types;
 
@@ -69,8 +70,8 @@ pub trait Storage: Send + Sync + 'static {
             last_change: revision,
         })
     }
-    /// Asks every watch of this store to report its progress soon. Engines that always do so need not act.
-    async fn request_progress(&self) -> Result<(), Error> {
+    /// Asks the watches of exactly this prefix to report their progress soon.
+    async fn request_progress(&self, _prefix: &str) -> Result<(), Error> {
         Ok(())
     }
     /// Whether the store can serve now; an error says why not. For `/readyz`.

@@ -41,7 +41,7 @@ pub fn requested(headers: &HeaderMap) -> Result<Option<UserInfo>, Status> {
             .collect::<Vec<_>>()
             .join(", ");
         return Err(Status::bad_request(format!(
-            "requested &user.DefaultInfo{{Name:\"\", UID:{:?}, Groups:[]string{{{groups}}}}} without impersonating a user name",
+            "requested &user.DefaultInfo{{Name:\"\", UID:{:?}, Groups:[]string{{{groups}}}, Extra:map[string][]string(nil)}} without impersonating a user name",
             user.uid
         )));
     }

@@ -421,7 +421,7 @@ impl<C: Codec> Cache<C> {
         let mut reached = self.reached.subscribe();
         let deadline = Instant::now() + FUTURE_WAIT;
         loop {
-            self.storage.request_progress().await?;
+            self.storage.request_progress(&self.prefix).await?;
             if timeout(PROGRESS_RETRY, reached.wait_for(|r| r.revision >= wanted.0))
                 .await
                 .is_ok()

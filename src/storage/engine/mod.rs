@@ -419,9 +419,9 @@ impl Storage for Engine {
         }))
     }
 
-    async fn request_progress(&self) -> Result<(), Error> {
+    async fn request_progress(&self, prefix: &str) -> Result<(), Error> {
         self.shared
-            .read(|state| state.watches.iter().for_each(|slot| slot.request_progress()));
+            .read(|state| state.watches.iter().filter(|slot| slot.prefix() == prefix).for_each(|slot| slot.request_progress()));
         Ok(())
     }
 
