@@ -3,12 +3,10 @@
 //! A Scale has the replicas of its parent under another path. Ownership of it is translated when a Scale is read
 //! out of its parent, and translated back when it was written.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::{
-    managers::{DecodeError, Manager, Managers, Operation, Owned},
+    managers::{DecodeError, Managers, Owned},
     path::Path,
     set::FieldSet,
 };
@@ -38,6 +36,9 @@ pub fn scale_to_subresource(parent: &[Value], replicas_path: &Path) -> Result<Ve
 
 /// The managed fields of the parent, from what they were and those of the written Scale.
 ///
+/// As in kube, an updater that still has the replicas gets an entry of its own for them, without a time: on the way
+/// through the Scale its version, and so its identity, is lost.
+///
 /// # Errors
 /// When one of them cannot be read.
 pub fn scale_to_parent(
@@ -46,38 +47,33 @@ pub fn scale_to_parent(
     parent_version: &str,
     replicas_path: &Path,
 ) -> Result<Vec<Value>, DecodeError> {
-    let mut managers = Managers::decode(parent)?;
-    let wanted = replicas();
-    let of_scale: BTreeMap<_, _> = Managers::decode(scale)?
-        .0
-        .into_iter()
-        .filter(|(_, owned)| !owned.fields.intersection(&wanted).is_empty())
-        .map(|(manager, owned)| (in_version(manager, parent_version), owned))
-        .collect();
+    let before = Managers::decode(parent)?;
+    let mut of_scale = Managers::decode(scale)?;
     let mut own = FieldSet::default();
     own.insert(&replicas_path.0);
-    // Whoever had the replicas has them still only if the Scale says so.
-    for (manager, owned) in &mut managers.0 {
-        if !of_scale.contains_key(manager) {
+    let mut after = before.clone();
+    for (manager, owned) in &mut after.0 {
+        let had = owned.fields.contains(&replicas_path.0);
+        if had && of_scale.0.remove(manager).is_none() {
             owned.fields = owned.fields.difference(&own);
         }
     }
-    managers.0.retain(|_, owned| !owned.fields.is_empty());
-    for (manager, of_scale) in of_scale {
-        let fresh = Owned {
-            api_version: parent_version.to_owned(),
-            fields: FieldSet::default(),
-            time: of_scale.time,
-        };
-        managers.0.entry(manager).or_insert(fresh).fields.extend(&own);
+    after.0.retain(|_, owned| !owned.fields.is_empty());
+    let wanted = replicas();
+    let added = of_scale
+        .0
+        .into_iter()
+        .filter(|(_, owned)| !owned.fields.intersection(&wanted).is_empty());
+    for (manager, _) in added {
+        let time = before.0.get(&manager).and_then(|owned| owned.time);
+        after.0.insert(
+            manager,
+            Owned {
+                api_version: parent_version.to_owned(),
+                fields: own.clone(),
+                time,
+            },
+        );
     }
-    Ok(managers.encode())
-}
-
-/// The same manager in the parent's version.
-fn in_version(mut manager: Manager, version: &str) -> Manager {
-    if manager.operation == Operation::Update {
-        manager.api_version = version.to_owned();
-    }
-    manager
+    Ok(after.encode())
 }

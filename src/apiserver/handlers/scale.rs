@@ -2,11 +2,12 @@
 
 use apimachinery::{
     Object, field,
-    managed_fields::{Path, PathElement, scale_to_parent, scale_to_subresource},
+    managed_fields::{Path, UpdateRequest, scale_to_parent, scale_to_subresource, track_update},
     selector::LabelSelector,
     status::Status,
 };
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Context, write};
@@ -62,6 +63,36 @@ enum How<'a> {
 struct Rescale<'a> {
     how: How<'a>,
     resource: &'a Resource,
+    manager: &'a str,
+    now: Timestamp,
+}
+
+impl Rescale<'_> {
+    /// The written Scale with its managed fields, given the current one with its own.
+    fn written(&self, current: &Object) -> Result<Object, Status> {
+        let mut scale = match &self.how {
+            How::Replace(scale) => scale.clone(),
+            How::Patch(patch) => patch.patched(Some(current))?,
+        };
+        if !matches!(&self.how, How::Patch(patch) if patch.is_apply()) {
+            let request = UpdateRequest {
+                live: Some(current),
+                manager: self.manager,
+                subresource: "scale",
+                type_name: target().type_name,
+                now: self.now,
+            };
+            track_update(&mut scale, &request);
+        }
+        Ok(scale)
+    }
+}
+
+fn managers(object: &Object) -> &[Value] {
+    metadata::of(object)
+        .get("managedFields")
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 impl Change for Rescale<'_> {
@@ -69,19 +100,11 @@ impl Change for Rescale<'_> {
         let Some(current) = current else {
             return Err(errors::bad_request("a workload that is not there has no scale"));
         };
-        let parent = metadata::of(current)
-            .get("managedFields")
-            .and_then(Value::as_array)
-            .map_or(&[][..], Vec::as_slice);
-        let scale = match &self.how {
-            How::Replace(scale) => scale.clone(),
-            How::Patch(patch) => {
-                let mut scale = of(current);
-                let managers = scale_to_subresource(parent, &replicas_path()).map_err(errors::internal)?;
-                metadata::of_mut(&mut scale).insert("managedFields".into(), managers.into());
-                patch.patched(Some(&scale))?
-            }
-        };
+        let path = Path::of_fields(&["spec", "replicas"]);
+        let mut live = of(current);
+        let of_scale = scale_to_subresource(managers(current), &path).map_err(errors::internal)?;
+        metadata::of_mut(&mut live).insert("managedFields".into(), of_scale.into());
+        let scale = self.written(&live)?;
         let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
         if replicas < 0 {
             let wrong = field::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
@@ -99,13 +122,9 @@ impl Change for Rescale<'_> {
         }
         let mut object = current.clone();
         object["spec"]["replicas"] = replicas.into();
-        if self.tracks_itself() {
-            let written = metadata::of(&scale).get("managedFields").and_then(Value::as_array);
-            let written = written.map_or(&[][..], Vec::as_slice);
-            let version = self.resource.def.api_version();
-            let managers = scale_to_parent(parent, written, &version, &replicas_path()).map_err(errors::internal)?;
-            metadata::of_mut(&mut object).insert("managedFields".into(), managers.into());
-        }
+        let version = self.resource.def.api_version();
+        let after = scale_to_parent(managers(current), managers(&scale), &version, &path).map_err(errors::internal)?;
+        metadata::of_mut(&mut object).insert("managedFields".into(), after.into());
         let version = metadata::text(&scale, "resourceVersion");
         if version.is_empty() {
             metadata::of_mut(&mut object).shift_remove("resourceVersion");
@@ -116,16 +135,8 @@ impl Change for Rescale<'_> {
     }
 
     fn tracks_itself(&self) -> bool {
-        matches!(&self.how, How::Patch(patch) if patch.is_apply())
+        true
     }
-}
-
-fn replicas_path() -> Path {
-    Path(
-        ["spec", "replicas"]
-            .map(|name| PathElement::Field(name.to_owned()))
-            .to_vec(),
-    )
 }
 
 /// Serves the subresource.
@@ -153,6 +164,8 @@ pub async fn serve(context: &Context, resource: &Resource, bytes: &Bytes) -> Res
             let change = Rescale {
                 how: How::Replace(scale),
                 resource,
+                manager: &options.field_manager,
+                now: context.now,
             };
             registry
                 .update(&write::write(context, resource, &options), name, &change)
@@ -164,6 +177,8 @@ pub async fn serve(context: &Context, resource: &Resource, bytes: &Bytes) -> Res
             let change = Rescale {
                 how: How::Patch(&patch),
                 resource,
+                manager: &patch.options().field_manager,
+                now: context.now,
             };
             let updated = registry
                 .update(&write::write(context, resource, patch.options()), name, &change)

@@ -143,11 +143,23 @@ fn ownership_of_replicas_goes_through_the_scale_and_back() {
     // Somebody scales: the replicas are theirs.
     let mut scaler = entry("hpa", "Update", "autoscaling/v1", json!({"f:spec": {"f:replicas": {}}}));
     scaler["subresource"] = "scale".into();
-    let after = scale_to_parent(&parent, &[scaler], "apps/v1", &replicas).unwrap();
-    assert_eq!(after[0]["fieldsV1"], json!({"f:spec": {"f:paused": {}}}));
-    assert_eq!(
-        (after[2]["manager"].as_str(), after[2]["apiVersion"].as_str()),
-        (Some("hpa"), Some("apps/v1"))
-    );
-    assert_eq!(after[2]["subresource"], "scale");
+    let after = scale_to_parent(&parent, &[scaler.clone()], "apps/v1", &replicas).unwrap();
+    scaler["apiVersion"] = "apps/v1".into();
+    let paused = entry("a", "Apply", "apps/v1", json!({"f:spec": {"f:paused": {}}}));
+    assert_eq!(after, [paused, parent[1].clone(), scaler]);
+}
+
+#[test]
+fn an_updater_that_keeps_the_replicas_has_them_apart() {
+    let replicas = Path::of_fields(&["spec", "replicas"]);
+    let entry = |version: &str, fields: Value| {
+        json!({"manager": "m", "operation": "Update", "apiVersion": version, "time": "2026-01-02T03:04:05Z",
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": fields}})
+    };
+    let parent = [entry("apps/v1", json!({"f:paused": {}, "f:replicas": {}}))];
+    let scale = scale_to_subresource(&parent, &replicas).unwrap();
+    let after = scale_to_parent(&parent, &scale, "apps/v1", &replicas).unwrap();
+    let mut apart = entry("apps/v1", json!({"f:replicas": {}}));
+    apart.as_object_mut().unwrap().shift_remove("time");
+    assert_eq!(after, [apart, entry("apps/v1", json!({"f:paused": {}}))]);
 }
