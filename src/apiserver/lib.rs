@@ -41,7 +41,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use admission::allocator::Allocator;
 use registry::Registry;
-use server::Server;
+use server::{Server, load::Load};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,9 @@ pub enum Error {
     /// The first objects cannot be made.
     #[error("cannot create the objects every cluster has")]
     Bootstrap(#[source] apimachinery::status::Status),
+    /// A metric is malformed.
+    #[error("cannot set up metrics")]
+    Metrics(#[source] prometheus::Error),
     /// The kubeconfig cannot be written.
     #[error("cannot write the kubeconfig of the administrator")]
     Kubeconfig(#[source] pki::Error),
@@ -149,12 +152,20 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
     let text = kubeconfig::admin("federation", &url, &tls.ca_pem, &tls.admin.cert_pem, &tls.admin.key_pem);
     pki::write_private(&admin_kubeconfig, text.as_bytes()).map_err(Error::Kubeconfig)?;
     let discovery = discovery::Discovery::new(&registry, &reachable(&args, address));
+    let metrics = telemetry::Metrics::new("apiserver");
+    let load = Load::new(
+        args.max_requests_inflight,
+        args.max_mutating_requests_inflight,
+        &metrics,
+    );
+    let load = load.map_err(Error::Metrics)?;
     let server = Arc::new(Server {
         registry,
         discovery,
         openapi: openapi::OpenApi::new(openapi_resources(profile), "v1.36.2"),
         health,
-        metrics: telemetry::Metrics::new("apiserver"),
+        load,
+        metrics,
         access,
         url: url.clone(),
         stopping: shutdown,

@@ -1,9 +1,11 @@
 //! From requests to registry operations and back: one handler per verb.
 
+pub mod connect;
 pub mod pods;
 pub mod read;
 pub mod reviews;
 pub mod scale;
+pub mod socket;
 pub mod watch;
 pub mod write;
 
@@ -13,7 +15,9 @@ use api::Subresource;
 use apimachinery::{Object, status::Status};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
+use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use crate::{
     authn::UserInfo,
@@ -44,6 +48,8 @@ pub struct Context {
     pub warnings: Warnings,
     /// When the request came.
     pub now: Timestamp,
+    /// The connection itself, for those who take it over.
+    pub upgrade: Mutex<Option<OnUpgrade>>,
 }
 
 impl Context {
@@ -139,6 +145,9 @@ pub async fn serve(context: Arc<Context>, bytes: Bytes) -> Result<Reply, Status>
 async fn subresource(context: &Context, resource: &Arc<Resource>, bytes: &Bytes) -> Result<Reply, Status> {
     let (name, verb) = (context.info.subresource.as_str(), context.info.verb.as_str());
     let has = |wanted: Subresource| resource.def.has(wanted);
+    if let Some(reply) = connect::serve(context, resource, bytes).await {
+        return reply;
+    }
     match (resource.def.resource, name, verb) {
         (_, "status", _) if has(Subresource::Status) => match verb {
             "get" => read::get(context, resource).await,

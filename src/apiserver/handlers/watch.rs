@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, StreamBody};
 use rand::Rng as _;
 use serde_json::{Value, json};
 
-use super::{Context, read::include};
+use super::{Context, read::include, socket};
 use crate::{
     registry::{
         Resource, codec,
@@ -72,7 +72,11 @@ pub async fn watch(context: &Context, resource: &Arc<Resource>) -> Result<Reply,
         duration,
     };
     let events = context.server.registry.watch(request).await?;
-    let frames = frames(events, framer).take_until(context.server.stopping.clone().cancelled_owned());
+    let frames = frames(events, framer);
+    if socket::is_wanted(context) {
+        return socket::send(context, frames).await;
+    }
+    let frames = frames.take_until(context.server.stopping.clone().cancelled_owned());
     let stream = frames.map(|bytes| Ok::<_, BoxError>(Frame::data(bytes)));
     let mut reply = Response::new(BodyExt::boxed_unsync(StreamBody::new(stream)));
     let content_type = match accepted.format {

@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use api::well_known::FINALIZER_DELETE_FROM_CLUSTERS;
 use apimachinery::{Object, status::Status};
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -188,7 +189,7 @@ impl Collector {
         };
         if meta.is_deleting() {
             if meta.has(ORPHAN) {
-                return self.orphan(place).await;
+                return self.orphan(place, &meta).await;
             }
             if meta.has(FOREGROUND) {
                 return self.foreground(place).await;
@@ -202,10 +203,14 @@ impl Collector {
         }
     }
 
-    /// Lets every dependent go, then the object.
-    async fn orphan(&self, place: &Place) -> Result<(), Status> {
+    /// Lets every dependent go, then the object. While a federated object's copies are not seen to, the finalizer
+    /// stays: it tells what is to become of them.
+    async fn orphan(&self, place: &Place, meta: &Meta) -> Result<(), Status> {
         for dependent in self.dependents(place) {
             self.drop_owners(&dependent, &[place.uid.clone()]).await?;
+        }
+        if meta.has(FINALIZER_DELETE_FROM_CLUSTERS) {
+            return Ok(());
         }
         self.drop_finalizer(place, ORPHAN).await
     }

@@ -203,6 +203,14 @@ impl Registry {
         self.by_path.get(&key).map(|index| &self.resources[*index])
     }
 
+    /// Whether there is anything of this group and version.
+    #[must_use]
+    pub fn serves(&self, group: &str, version: &str) -> bool {
+        self.resources
+            .iter()
+            .any(|r| r.def.group == group && r.def.version == version)
+    }
+
     /// Every resource in the order kinds are declared.
     pub fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.resources.iter()

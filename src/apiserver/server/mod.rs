@@ -1,15 +1,21 @@
 //! The server: what all requests share, and the way of one request through it.
 
 pub mod listen;
+pub mod load;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use apimachinery::status::Status;
 use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use rustls_pki_types::CertificateDer;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +31,8 @@ use crate::{
     reply::{self, Reply},
     request::{Accepted, Format, Query, RequestInfo, body, negotiate::Offer},
 };
+
+use load::Load;
 
 /// What all requests share.
 pub struct Server {
@@ -42,6 +50,8 @@ pub struct Server {
     pub health: telemetry::Health,
     /// Metrics.
     pub metrics: telemetry::Metrics,
+    /// Limits and measures of requests.
+    pub load: Load,
     /// Cancelled when the server stops: watches end then.
     pub stopping: CancellationToken,
     /// How long a request that is no watch may take.
@@ -54,7 +64,9 @@ pub const GIT_VERSION: &str = "v1.36.2";
 impl Server {
     /// Serves one request of a connection.
     pub async fn serve(self: Arc<Self>, request: Request<Incoming>, certificates: &[CertificateDer<'static>]) -> Reply {
-        let (parts, incoming) = request.into_parts();
+        let since = Instant::now();
+        let (mut parts, incoming) = request.into_parts();
+        let upgrade = parts.extensions.remove::<OnUpgrade>();
         let audit_id = parts.headers.get("audit-id").cloned().unwrap_or_else(new_audit_id);
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
@@ -73,37 +85,39 @@ impl Server {
             user: admitted.as_ref().ok().cloned().unwrap_or_default(),
             warnings: Warnings::default(),
             now: Timestamp::now(),
+            upgrade: Mutex::new(upgrade),
         });
-        if let Err(status) = admitted {
-            let reply = refuse(&context, &status);
-            return finish(&context, reply, audit_id);
-        }
+        let reply = match admitted {
+            Ok(_) => self.answer(&context, incoming).await,
+            Err(status) => refuse(&context, &status),
+        };
+        self.load.answered(&context, since, &reply);
+        finish(&context, reply, audit_id)
+    }
+
+    async fn answer(&self, context: &Arc<Context>, incoming: Incoming) -> Reply {
+        let Some(_turn) = self.load.turn(context).await else {
+            let status = Status::too_many_requests("too many requests, please try again later", 1);
+            return refuse(context, &status);
+        };
         let work = AssertUnwindSafe(self.dispatch(context.clone(), incoming)).catch_unwind();
         let result = tokio::time::timeout(self.request_timeout, work).await;
-        let reply = match result {
+        match result {
             Ok(Ok(Ok(reply))) => reply,
-            Ok(Ok(Err(status))) => refuse(&context, &status),
+            Ok(Ok(Err(status))) => refuse(context, &status),
             Ok(Err(_panic)) => {
                 tracing::error!(path = context.info.path, "a handler panicked");
-                refuse(
-                    &context,
-                    &errors::internal("This request caused apiserver to panic. Look in the logs for details."),
-                )
+                let text = "This request caused apiserver to panic. Look in the logs for details.";
+                refuse(context, &errors::internal(text))
             }
-            Err(_elapsed) => refuse(&context, &timed_out()),
-        };
-        finish(&context, reply, audit_id)
+            Err(_elapsed) => refuse(context, &timed_out()),
+        }
     }
 
     async fn dispatch(&self, context: Arc<Context>, incoming: Incoming) -> Result<Reply, Status> {
         let info = &context.info;
         if info.is_resource {
-            let known = self
-                .registry
-                .group_versions()
-                .iter()
-                .any(|gv| gv.group == info.group && gv.version == info.version);
-            if !known {
+            if !self.registry.serves(&info.group, &info.version) {
                 return Ok(not_found());
             }
             let bytes = if matches!(context.method, Method::GET | Method::HEAD) {
