@@ -21,6 +21,10 @@ struct Cli {
 enum Command {
     /// The federation API: discovery, objects, watches, access
     Apiserver(Box<apiserver::Args>),
+    /// All controllers of the federation
+    ControllerManager(Box<controllers::Args>),
+    /// The global L7 load balancer
+    Lb(Box<lb::Args>),
     /// A member cluster in one process, for trying out, demos and tests
     Minicluster(Box<minicluster::Args>),
 }
@@ -46,6 +50,8 @@ fn serve(command: Command) -> anyhow::Result<()> {
         let shutdown = telemetry::shutdown_signal();
         match command {
             Command::Apiserver(args) => Ok(apiserver::run(*args, shutdown).await?),
+            Command::ControllerManager(args) => Ok(controllers::run(*args, shutdown).await?),
+            Command::Lb(args) => Ok(lb::run(*args, shutdown).await?),
             Command::Minicluster(args) => Ok(minicluster::run(*args, shutdown).await?),
         }
     })
