@@ -5,6 +5,8 @@
 //! `stored.jsonl` and `update.jsonl` do the same for replacing a stored object or its status, `rows.jsonl` shows table
 //! rows for statuses. Uids read `UID`, ages `AGE`.
 
+#![expect(clippy::unwrap_used, reason = "the recordings are known to be well formed")]
+
 use std::collections::HashMap;
 
 use api::{KindDef, kinds};
