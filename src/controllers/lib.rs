@@ -11,6 +11,8 @@ pub mod members;
 pub mod metrics;
 pub mod service;
 pub mod sync;
+#[cfg(test)]
+mod testing;
 pub mod wake;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

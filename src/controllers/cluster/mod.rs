@@ -264,8 +264,9 @@ impl Clusters {
         if !status::differs(old, &new) && !due {
             return Ok(());
         }
-        if was_ready != Some(matches!(probe, Probe::Healthy { .. })) {
-            tracing::info!(cluster = name, ?probe, "readiness changed");
+        let ready = matches!(probe, Probe::Healthy { .. });
+        if was_ready != Some(ready) {
+            tracing::info!(cluster = name, ready, remark = probe.remark(), "readiness changed");
         }
         let patch = json!({"metadata": {"uid": meta::uid(cluster)}, "status": new});
         match self

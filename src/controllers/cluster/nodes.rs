@@ -80,7 +80,6 @@ pub struct NodeSummary {
     region: String,
     zones: BTreeSet<String>,
     nodes: usize,
-    ready: usize,
     capacity: [Quantity; 3],
     allocatable: [Quantity; 3],
 }
@@ -93,7 +92,6 @@ pub fn summarize<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> NodeSummary {
         region: String::new(),
         zones: BTreeSet::new(),
         nodes: 0,
-        ready: 0,
         capacity: zero(),
         allocatable: zero(),
     };
@@ -113,7 +111,6 @@ pub fn summarize<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> NodeSummary {
         }
         add(&mut summary.capacity, &node.capacity);
         if node.usable {
-            summary.ready += 1;
             add(&mut summary.allocatable, &node.allocatable);
         }
     }
@@ -131,10 +128,14 @@ impl NodeSummary {
                 .map(|(name, q)| ((*name).to_owned(), json!(q.to_string())));
             Object::Object(entries.collect())
         };
-        status["region"] = json!(self.region);
-        status["zones"] = json!(self.zones);
-        status["nodes"] = json!(self.nodes);
-        status["readyNodes"] = json!(self.ready);
+        // The API leaves out what is empty.
+        for (field, value, empty) in [
+            ("region", json!(self.region), self.region.is_empty()),
+            ("zones", json!(self.zones), self.zones.is_empty()),
+            ("nodes", json!(self.nodes), self.nodes == 0),
+        ] {
+            status[field] = if empty { Object::Null } else { value };
+        }
         status["capacity"] = list(&self.capacity);
         status["allocatable"] = list(&self.allocatable);
     }
@@ -172,7 +173,7 @@ mod tests {
         assert_eq!(
             status,
             json!({
-                "region": "us-east1", "zones": ["a", "b"], "nodes": 3, "readyNodes": 2,
+                "region": "us-east1", "zones": ["a", "b"], "nodes": 3,
                 "capacity": {"cpu": "12", "memory": "6Gi", "pods": "330"},
                 "allocatable": {"cpu": "4", "memory": "2Gi", "pods": "220"},
             })

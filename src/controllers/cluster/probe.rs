@@ -21,7 +21,9 @@ pub(super) async fn member(member: &Member) -> Probe {
     }
     let mut remark = None;
     let version = match rest.probe("/version").await {
-        Ok(bytes) => serde_json::from_slice::<Object>(&bytes).ok(),
+        Ok(bytes) => serde_json::from_slice::<Object>(&bytes)
+            .ok()
+            .and_then(|v| Some(v["gitVersion"].as_str()?.to_owned())),
         Err(error) => {
             remark = Some(format!("/version did not answer: {}", chain(&error)));
             None

@@ -16,8 +16,8 @@ pub(super) const OFFLINE: &str = "Offline";
 pub(super) enum Probe {
     /// `/healthz` said ok.
     Healthy {
-        /// Answer of `/version`, if it came.
-        version: Option<Object>,
+        /// Version of the API server, if it told.
+        version: Option<String>,
         /// Its nodes, if they may be listed.
         nodes: Option<NodeSummary>,
         /// What is wrong nevertheless, for people.
@@ -33,6 +33,16 @@ pub(super) enum Probe {
         /// Why.
         message: String,
     },
+}
+
+impl Probe {
+    /// What there is to say, if anything.
+    pub(super) fn remark(&self) -> Option<&str> {
+        match self {
+            Self::Healthy { remark, .. } => remark.as_deref(),
+            Self::Unhealthy { message } | Self::Unreachable { message } => Some(message),
+        }
+    }
 }
 
 fn condition(previous: &Object, kind: &str, status: &str, reason: &str, message: &str, now: &str) -> Object {
@@ -67,7 +77,7 @@ pub(super) fn after(previous: &Object, probe: &Probe, now: Timestamp) -> Object 
     let conditions = match probe {
         Probe::Healthy { version, nodes, remark } => {
             if let Some(version) = version {
-                status["version"] = version.clone();
+                status["version"] = json!(version);
             }
             if let Some(nodes) = nodes {
                 nodes.write(&mut status);
@@ -99,6 +109,9 @@ pub(super) fn after(previous: &Object, probe: &Probe, now: Timestamp) -> Object 
 pub(super) fn differs(old: &Object, new: &Object) -> bool {
     let without_times = |status: &Object| {
         let mut status = status.clone();
+        if let Some(fields) = status.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+        }
         if let Some(conditions) = status["conditions"].as_array_mut() {
             for condition in conditions {
                 condition["lastProbeTime"] = Object::Null;
@@ -130,7 +143,7 @@ mod tests {
 
     fn healthy() -> Probe {
         Probe::Healthy {
-            version: Some(json!({"gitVersion": "v1.36.0"})),
+            version: Some("v1.36.0".to_owned()),
             nodes: None,
             remark: None,
         }
@@ -157,7 +170,7 @@ mod tests {
             },
             at(200),
         );
-        assert_eq!(gone["version"]["gitVersion"], "v1.36.0");
+        assert_eq!(gone["version"], "v1.36.0");
         assert_eq!(gone["conditions"][0]["status"], "Unknown");
         assert_eq!(gone["conditions"][1]["status"], "True");
         assert_eq!(gone["conditions"][1]["message"], "connection refused");

@@ -223,7 +223,19 @@ impl Engine {
             // To leave out what only we own would remove it: the autoscaler gets the number as it is.
             written.replicas = copy.observed.replicas;
         }
-        let config = payload::configuration(kind, body, &written, hash, &self.uid);
+        let mut config = payload::configuration(kind, body, &written, hash, &self.uid);
+        if let Ok(Some(overrides)) = &federated.overrides {
+            let cluster = self.clusters.get(&Key::from(&*member.name)).unwrap_or_default();
+            config = match overrides.apply(config, &member.name, &cluster["metadata"]["labels"]) {
+                Ok(config) => config,
+                Err(error) => {
+                    return Ok(Written::Blocked(format!(
+                        "the overrides cannot be applied: {}",
+                        chain(&error)
+                    )));
+                }
+            };
+        }
         let object = member
             .rest
             .apply(&resource, &key.1, &config, existing.is_some())

@@ -217,16 +217,16 @@ impl Engine {
 
     /// What a member is to have of an object: its share and the hash of what is to be applied; `None` is nothing.
     pub(super) fn target(&self, key: &SyncKey, federated: &Federated, cluster: &str) -> Option<(Share, Hash)> {
+        let object = self.clusters.get(&Key::from(cluster))?;
+        let labels = &object["metadata"]["labels"];
         let share = match Self::kind(key).scaling() {
-            Scaling::Copy => {
-                let labels = self.clusters.get(&Key::from(cluster))?;
-                federated.selects(&labels["metadata"]["labels"]).then(Share::default)?
-            }
+            Scaling::Copy => federated.selects(labels).then(Share::default)?,
             Scaling::Replicas { .. } | Scaling::Job { .. } | Scaling::Autoscaler { .. } => {
                 *self.placement(key)?.shares.get(cluster)?
             }
         };
-        Some((share, payload::applied_hash(federated.payload, &share, "")))
+        let overrides = federated::overrides_for(federated, cluster, labels);
+        Some((share, payload::applied_hash(federated.payload, &share, &overrides)))
     }
 
     async fn reconcile(&self, key: &SyncKey) -> Outcome {
@@ -267,6 +267,11 @@ impl Engine {
         if let Err(problem) = &federated.selector {
             let text = format!("the cluster selector cannot be read, so nothing is changed anywhere: {problem}");
             self.event(key, &federated, Severity::Warning, "InvalidClusterSelector", text);
+            return Ok(Outcome::Done);
+        }
+        if let Err(problem) = &federated.overrides {
+            let text = format!("the overrides cannot be read, so nothing is changed anywhere: {problem}");
+            self.event(key, &federated, Severity::Warning, "InvalidOverrides", text);
             return Ok(Outcome::Done);
         }
         self.place(key, &federated);
@@ -334,6 +339,7 @@ impl Engine {
             .as_deref()
             .and_then(|d| serde_json::from_str(d).ok())
             .unwrap_or_default();
+        let planned = self.placement(key);
         let mut views = Vec::new();
         for (cluster, object) in self.clusters.all() {
             let name = cluster.name();
@@ -359,7 +365,12 @@ impl Engine {
             };
             let pending = member.as_ref().and_then(|m| m.pending(key));
             let kind = Self::kind(key).resource().kind;
+            let home = match &planned {
+                Some(placement) => placement.home.get(name).copied(),
+                None => detail[name]["share"].as_i64(),
+            };
             views.push(ClusterView {
+                home,
                 labels: meta::labels(&object)
                     .map(|(k, v)| (k.to_owned(), v.to_owned()))
                     .collect(),

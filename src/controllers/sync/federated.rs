@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use api::{cluster_selector::ClusterSelector, well_known};
+use api::{cluster_selector::ClusterSelector, overrides::Overrides, well_known};
 use apimachinery::{Object, meta};
 use client::Key;
 use parking_lot::Mutex;
@@ -50,8 +50,8 @@ pub struct Federated {
     pub preferences: Option<Box<str>>,
     /// Whether copies that are not ours are taken over.
     pub adopt: bool,
-    /// Overrides per cluster: the annotation as it is.
-    pub overrides: Option<Box<str>>,
+    /// Differences between clusters; the error if they cannot be read.
+    pub overrides: Result<Option<Arc<Overrides>>, String>,
     /// Hash of what all copies have in common.
     pub payload: Hash,
     /// What it asks for.
@@ -82,6 +82,19 @@ impl Federated {
     }
 }
 
+/// What the overrides do in a cluster, as a text that differs when they differ; empty if nothing.
+#[must_use]
+pub fn overrides_for(federated: &Federated, cluster: &str, labels: &Object) -> String {
+    let Ok(Some(overrides)) = &federated.overrides else {
+        return String::new();
+    };
+    let meant = overrides.0.iter().filter(|one| one.is_for(cluster, labels));
+    meant
+        .map(|one| Object::from(one.patch.clone()).to_string())
+        .collect::<Vec<_>>()
+        .join(";")
+}
+
 /// Reduces a federated object and remembers its payload for the writes that are about to come.
 #[must_use]
 pub fn reduce(index: KindIndex, kind: &dyn Kind, object: Object, bodies: &Bodies) -> Federated {
@@ -110,7 +123,12 @@ pub fn reduce(index: KindIndex, kind: &dyn Kind, object: Object, bodies: &Bodies
         selector,
         preferences: kind.scaling().preferences().and_then(annotation),
         adopt: meta::annotation(&object, well_known::ADOPT) == Some("true"),
-        overrides: annotation(well_known::OVERRIDES),
+        overrides: match meta::annotation(&object, well_known::OVERRIDES) {
+            None => Ok(None),
+            Some(text) => Overrides::parse(text)
+                .map(|all| (!all.0.is_empty()).then(|| Arc::new(all)))
+                .map_err(|error| client::error::chain(&error)),
+        },
         payload: Hash::default(),
         demand: kind.demand(&object),
         status: if status.is_null() {

@@ -22,6 +22,8 @@ pub mod pods;
 mod report;
 pub mod share;
 pub mod status;
+#[cfg(test)]
+mod tests;
 pub mod tombstones;
 
 use client::Key;

@@ -35,11 +35,17 @@ pub struct ClusterView {
     pub waiting: Option<(i64, i64)>,
     /// Whether an autoscaler in the member decides the number of replicas.
     pub autoscaled: bool,
+    /// Its share when last all clusters were there.
+    pub home: Option<i64>,
 }
 
 impl ClusterView {
-    // What runs there: all of it if all is ready, else what is not waiting for a place.
+    // What it is to keep if it can: its share as last planned with all clusters, so that replicas which fled from a
+    // lost cluster go home. Of an object we have not placed ourselves, what runs there.
     fn current(&self) -> Option<i64> {
+        if self.home.is_some() {
+            return self.home;
+        }
         let replicas = self.replicas?;
         match self.waiting {
             Some((waiting, _)) if replicas != self.ready => Some((self.existing - waiting).max(0)),
@@ -63,6 +69,8 @@ pub struct Placement {
     pub wanted: BTreeMap<String, i64>,
     /// Why, per cluster, in words.
     pub reasons: BTreeMap<String, String>,
+    /// The shares when last all clusters were there.
+    pub home: BTreeMap<String, i64>,
 }
 
 impl Placement {
@@ -200,6 +208,15 @@ fn replicas(key: &Key, demand: i64, preferences: &Preferences, clusters: &[Clust
         .wanted
         .extend(targets.into_iter().map(|(name, position)| (name, position.target)));
     placement.reasons.extend(plan.reasons);
+    let absent = |v: &ClusterView| matches!(v.availability, Availability::Lost | Availability::Returning { .. });
+    placement.home = if clusters.iter().any(absent) {
+        clusters
+            .iter()
+            .filter_map(|v| Some((v.name.clone(), v.home?)))
+            .collect()
+    } else {
+        placement.wanted.clone()
+    };
     placement
 }
 
@@ -338,6 +355,7 @@ mod tests {
             existing: ready,
             waiting: None,
             autoscaled: false,
+            home: None,
         }
     }
 
@@ -403,6 +421,40 @@ mod tests {
         };
         let all = shares(9, &[view("a", Some(4)), back, view("c", Some(5))]);
         assert_eq!(all, of(&[("a", 4), ("b", 3), ("c", 5)]));
+    }
+
+    #[test]
+    fn shares_go_home_when_a_lost_cluster_is_back() {
+        let home = |name: &str, replicas: i64| ClusterView {
+            home: Some(3),
+            ..view(name, Some(replicas))
+        };
+        let clusters = [home("a", 5), home("b", 3), home("c", 4)];
+        let placement = place(
+            RS,
+            &Key::from("a/web"),
+            &Share::of(9),
+            &Preferences::equal_shares(),
+            &clusters,
+        );
+        assert_eq!(placement.wanted, of(&[("a", 3), ("b", 3), ("c", 3)]));
+        let lost = ClusterView {
+            availability: Availability::Lost,
+            ..home("b", 3)
+        };
+        let fled = place(
+            RS,
+            &Key::from("a/web"),
+            &Share::of(9),
+            &Preferences::equal_shares(),
+            &[home("a", 3), lost, home("c", 3)],
+        );
+        assert_eq!(
+            fled.home,
+            of(&[("a", 3), ("b", 3), ("c", 3)]),
+            "remembered while it is away"
+        );
+        assert_eq!(fled.wanted.values().sum::<i64>(), 9);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use api::well_known;
 use apimachinery::Object;
-use client::Key;
+use client::{Key, Resource};
 use serde_json::{Map, json};
 use tokio::time::Instant;
 
@@ -47,7 +47,7 @@ impl Engine {
         };
         let problems = self.problems(key);
         if let Some(mut status) = kind.merge(&input) {
-            self.add_conflict(kind.resource().group, &input, &problems, &mut status);
+            self.add_conflict(&kind.resource(), &input, &problems, &mut status);
             if let Some(patch) = difference(&previous, &status) {
                 let patch = json!({"metadata": {"uid": &*federated.uid}, "status": patch});
                 match self.federation.merge(&kind.resource(), &key.1, "/status", &patch).await {
@@ -103,8 +103,14 @@ impl Engine {
             .collect()
     }
 
-    fn add_conflict(&self, group: &str, input: &Merge<'_>, problems: &BTreeMap<String, String>, status: &mut Object) {
-        if group != "apps" || problems.is_empty() {
+    fn add_conflict(
+        &self,
+        resource: &Resource,
+        input: &Merge<'_>,
+        problems: &BTreeMap<String, String>,
+        status: &mut Object,
+    ) {
+        if resource.group != "apps" || problems.is_empty() {
             return;
         }
         let text = problems
@@ -113,7 +119,8 @@ impl Engine {
             .collect::<Vec<_>>()
             .join("; ");
         let mut condition = input.condition(CONFLICT, true, "CannotPropagate", text);
-        if let Some(map) = condition.as_object_mut() {
+        // Only a Deployment's conditions have it.
+        if let Some(map) = condition.as_object_mut().filter(|_| resource.kind != "Deployment") {
             map.shift_remove("lastUpdateTime");
         }
         match status["conditions"].as_array_mut() {
@@ -168,7 +175,7 @@ impl Engine {
         }
     }
 
-    /// Per cluster: replicas and ready ones of what is split, and what is in the way. `None` if there is nothing to say.
+    /// Per cluster: replicas, ready ones and planned share of what is split, and what is in the way. `None` if there is nothing to say.
     fn detail(&self, key: &SyncKey, federated: &Federated, problems: &BTreeMap<String, String>) -> Option<Object> {
         let mut detail = Map::new();
         if matches!(Self::kind(key).scaling(), Scaling::Replicas { .. }) {
@@ -177,18 +184,21 @@ impl Engine {
                 .as_deref()
                 .and_then(|d| serde_json::from_str(d).ok())
                 .unwrap_or_default();
+            let home = self.placement(key);
             for member in self.members.all() {
                 if self.clusters.get(&Key::from(&*member.name)).is_none() {
                     continue;
                 }
+                let share = home.as_ref().and_then(|p| p.home.get(&*member.name));
                 let store = member.store(key.0);
                 match store.get(&key.1).filter(|c| c.ours) {
                     Some(copy) => {
                         let replicas = copy.observed.replicas.unwrap_or(0);
-                        detail.insert(
-                            member.name.to_string(),
-                            json!({"replicas": replicas, "ready": copy.observed.ready}),
-                        );
+                        let mut entry = json!({"replicas": replicas, "ready": copy.observed.ready});
+                        if let Some(share) = share {
+                            entry["share"] = json!(share);
+                        }
+                        detail.insert(member.name.to_string(), entry);
                     }
                     // Not listed since we started: what the last controller manager knew.
                     None if !store.is_synced() && old[&*member.name].is_object() => {

@@ -1,6 +1,6 @@
 //! Deployment.
 
-use apimachinery::{Object, field::ErrorList};
+use apimachinery::{Object, field::ErrorList, meta::string_entries};
 use serde_json::{Value, json};
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     validation::{
         At, immutable, int_or_percent, int_or_percent_value, non_negative, not_more_than_100_percent, template,
     },
-    warnings,
+    warnings, well_known,
 };
 
 /// Deployment in `apps/v1`.
@@ -63,7 +63,15 @@ impl Strategy for Deployment {
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         keep_status(object, old);
-        let annotations = |o: &Object| o["metadata"]["annotations"].clone();
+        // Annotations count, but for the one in which the federation reports.
+        let annotations = |o: &Object| {
+            let mut all: Vec<_> = string_entries(o["metadata"].get("annotations"))
+                .filter(|(key, _)| *key != well_known::CLUSTER_STATUS)
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect();
+            all.sort_unstable();
+            all
+        };
         let changed = object["spec"] != old["spec"] || annotations(object) != annotations(old);
         grow_generation(object, old, changed);
     }
