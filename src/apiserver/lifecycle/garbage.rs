@@ -189,10 +189,6 @@ impl Collector {
         };
         if meta.is_deleting() {
             if meta.has(ORPHAN) {
-                // Who deletes copies in members must still see that they are to stay.
-                if meta.has(api::well_known::FINALIZER_DELETE_FROM_CLUSTERS) {
-                    return Ok(());
-                }
                 return self.orphan(place, &meta).await;
             }
             if meta.has(FOREGROUND) {
