@@ -33,8 +33,9 @@ fn describe(object: &Value) -> String {
 pub(crate) async fn object(client: &Client, object: &Value) -> anyhow::Result<DynamicObject> {
     let (api, name) = api_of(client, object)?;
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    api.patch(&name, &parameters, &Patch::Apply(object))
-        .await
+    let applied = api.patch(&name, &parameters, &Patch::Apply(object)).await;
+    applied
+        .map_err(in_words)
         .with_context(|| format!("cannot apply {}", describe(object)))
 }
 
@@ -44,11 +45,19 @@ pub(crate) async fn delete(client: &Client, object: &Value) -> anyhow::Result<bo
     match api.delete(&name, &DeleteParams::background()).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("cannot delete {}", describe(object))),
+        Err(error) => Err(in_words(error)).with_context(|| format!("cannot delete {}", describe(object))),
     }
 }
 
 /// The object's value of an annotation.
 pub(crate) fn annotation<'a>(object: &'a DynamicObject, key: &str) -> Option<&'a str> {
     object.annotations().get(key).map(String::as_str)
+}
+
+/// The server's own words, where it answered at all.
+pub(crate) fn in_words(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) => anyhow::anyhow!("{}", status.message),
+        other => other.into(),
+    }
 }

@@ -32,7 +32,15 @@ pub(crate) struct Plane<'a> {
 
 impl Plane<'_> {
     fn meta(&self, name: &str) -> Value {
-        json!({"name": name, "namespace": self.namespace, "labels": self.labels(name), "annotations": {FEDERATION_NAME: self.federation}})
+        self.meta_of(name, name)
+    }
+
+    /// Metadata of an object that belongs to a component but is not called as it.
+    fn meta_of(&self, component: &str, name: &str) -> Value {
+        json!({
+            "name": name, "namespace": self.namespace,
+            "labels": self.labels(component), "annotations": {FEDERATION_NAME: self.federation},
+        })
     }
 
     fn labels(&self, component: &str) -> Value {
@@ -98,9 +106,9 @@ impl Plane<'_> {
         let name = format!("federation-system:{CONTROLLER_ACCOUNT}");
         vec![
             json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": self.meta(CONTROLLER_ACCOUNT)}),
-            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": self.meta(&name),
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": self.meta_of(CONTROLLER_MANAGER, &name),
                 "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}]}),
-            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": self.meta(&name),
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": self.meta_of(CONTROLLER_MANAGER, &name),
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
                 "subjects": [{"kind": "ServiceAccount", "name": CONTROLLER_ACCOUNT, "namespace": self.namespace}]}),
         ]
