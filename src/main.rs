@@ -27,6 +27,8 @@ enum Command {
     Lb(Box<lb::Args>),
     /// A member cluster in one process, for trying out, demos and tests
     Minicluster(Box<minicluster::Args>),
+    /// The global load balancer: every Ingress, each client by the nearest cluster that has room
+    Lb(Box<lb::Args>),
 }
 
 fn main() -> std::process::ExitCode {
@@ -53,6 +55,7 @@ fn serve(command: Command) -> anyhow::Result<()> {
             Command::ControllerManager(args) => Ok(controllers::run(*args, shutdown).await?),
             Command::Lb(args) => Ok(lb::run(*args, shutdown).await?),
             Command::Minicluster(args) => Ok(minicluster::run(*args, shutdown).await?),
+            Command::Lb(args) => Ok(lb::run(*args, shutdown).await?),
         }
     })
 }

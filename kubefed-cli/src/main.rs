@@ -13,6 +13,7 @@ mod kubeconfig;
 mod local;
 mod plan;
 mod progress;
+mod traffic;
 mod unjoin;
 mod version;
 
@@ -64,6 +65,8 @@ enum Command {
     Local(local::LocalArgs),
     /// Show what would run where, and why
     Plan(plan::PlanArgs),
+    /// Show who would be served where, offline
+    Traffic(traffic::TrafficArgs),
     /// Print the versions of this program and of the federation
     Version(version::VersionArgs),
 }
@@ -77,6 +80,7 @@ async fn main() -> std::process::ExitCode {
         Command::Unjoin(args) => unjoin::run(&cli.common, args).await,
         Command::Local(args) => local::run(args).await,
         Command::Plan(args) => plan::run(&cli.common, args).await,
+        Command::Traffic(args) => traffic::run(args).map(|()| std::process::ExitCode::SUCCESS),
         Command::Version(args) => version::run(&cli.common, args).await,
     };
     match done {
