@@ -3,6 +3,7 @@
 use apimachinery::{
     Object,
     patch::{json_patch, merge_patch, strategic_merge},
+    schema::decode_json,
     status::Status,
 };
 use bytes::Bytes;
@@ -76,8 +77,8 @@ impl<'a> Patch<'a> {
             .trim();
         let how = match content_type {
             "application/json-patch+json" => How::Json(bytes.clone()),
-            "application/merge-patch+json" => How::Merge(document(bytes)?),
-            "application/strategic-merge-patch+json" => How::Strategic(document(bytes)?),
+            "application/merge-patch+json" => How::Merge(document(bytes, "error decoding patch: ")?),
+            "application/strategic-merge-patch+json" => How::Strategic(document(bytes, "")?),
             "application/apply-patch+yaml" => How::Apply(
                 body::decode(bytes, Format::Yaml, target.kind)
                     .map_err(|e| errors::bad_request(format!("error decoding YAML: {}", e.message)))?,
@@ -160,14 +161,8 @@ impl<'a> Patch<'a> {
             duplicates: Vec::new(),
             typed: true,
         })?;
-        let name = metadata::text(&object, "name").to_owned();
-        let wanted = self.context.info.name.as_str();
-        if name.is_empty() {
-            metadata::of_mut(&mut object).insert("name".into(), wanted.into());
-        } else if name != wanted {
-            return Err(errors::bad_request(format!(
-                "the name of the object ({name}) does not match the name on the URL ({wanted})"
-            )));
+        if metadata::text(&object, "name").is_empty() {
+            metadata::of_mut(&mut object).insert("name".into(), self.context.info.name.as_str().into());
         }
         metadata::match_namespace(self.resource, &mut object, &self.context.info.namespace)?;
         Ok(object)
@@ -194,44 +189,46 @@ impl<'a> Patch<'a> {
     fn checked(&self, decoded: Decoded) -> Result<Object, Status> {
         let validation = self.options.field_validation;
         let Target { api_version, kind, .. } = &self.target;
-        let patched = if validation == FieldValidation::Strict {
-            decoded.object.to_string()
-        } else {
-            String::new()
-        };
-        body::check(decoded, api_version, kind, validation, &self.warnings).map_err(|status| {
-            // A patched object that does not fit is unprocessable, unless the patch itself was what did not decode.
-            match (&self.how, validation) {
-                (How::Apply(_), _) => status,
-                (_, FieldValidation::Strict) if status.message.contains("strict decoding error") => {
-                    let text = status
-                        .message
-                        .split_once("strict decoding error")
-                        .map_or("", |(_, rest)| rest);
-                    strict(&patched, text)
-                }
-                _ => status,
+        let is_apply = self.is_apply();
+        let patched = if is_apply { Value::Null } else { decoded.object.clone() };
+        let object = body::check(decoded, api_version, kind, validation, &self.warnings).map_err(|status| {
+            // A patched object that does not fit is unprocessable.
+            let prefix = format!(" cannot be handled as a {kind}: ");
+            match status.message.split_once(&prefix).filter(|_| !is_apply) {
+                Some((_, why)) => misfit(&patched, why),
+                None => status,
             }
-        })
+        })?;
+        let (name, wanted) = (metadata::text(&object, "name"), self.context.info.name.as_str());
+        if !name.is_empty() && name != wanted {
+            return Err(errors::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({wanted})"
+            )));
+        }
+        Ok(object)
     }
 }
 
-/// Of a patched object with unknown fields the message has the whole object and no kind.
-fn strict(patched: &str, text: &str) -> Status {
-    let detail = apimachinery::field::invalid("patch", &patched.into(), &format!("strict decoding error{text}"));
+/// The message has the whole object and no kind.
+fn misfit(patched: &Object, why: &str) -> Status {
+    let detail = apimachinery::field::invalid("patch", &patched.to_string().into(), why);
     apimachinery::field::to_status("", "", "", &vec![detail])
 }
 
-fn document(bytes: &Bytes) -> Result<Value, Status> {
-    let value: Value =
-        serde_json::from_slice(bytes).map_err(|e| errors::bad_request(format!("error decoding patch: {e}")))?;
-    if value.is_object() {
-        Ok(value)
-    } else {
-        Err(errors::bad_request(
-            "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
-        ))
-    }
+fn document(bytes: &Bytes, prefix: &str) -> Result<Value, Status> {
+    let value = decode_json(bytes)
+        .map_err(|e| errors::bad_request(format!("{prefix}{e}")))?
+        .value;
+    let found = match value {
+        Value::Object(_) => return Ok(value),
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+        Value::Null => return Ok(serde_json::json!({})),
+    };
+    let text = format!("{prefix}json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
+    Err(errors::bad_request(text))
 }
 
 impl Change for Patch<'_> {
@@ -241,6 +238,10 @@ impl Change for Patch<'_> {
 
     fn tracks_itself(&self) -> bool {
         self.is_apply()
+    }
+
+    fn names_precondition(&self) -> bool {
+        false
     }
 
     fn may_create(&self) -> bool {

@@ -59,6 +59,14 @@ fn member(key: &str, value: &mut Value) {
     }
 }
 
+/// The name that the server completed, if the answer is such an object.
+#[must_use]
+pub fn generated(object: &Value) -> Option<String> {
+    let metadata = object.get("metadata")?;
+    let (prefix, name) = (metadata.get("generateName")?.as_str()?, metadata.get("name")?.as_str()?);
+    (name.len() == prefix.len() + 5 && name.starts_with(prefix)).then(|| name.to_owned())
+}
+
 /// Names that the server completed.
 fn generated_name(value: &mut Value) {
     let prefix = value.get("generateName").and_then(Value::as_str).map(ToOwned::to_owned);
@@ -93,12 +101,11 @@ fn table(value: &mut Value) {
         .map(name)
         .collect();
     for row in value["rows"].as_array_mut().into_iter().flatten() {
-        for (cell, column) in row["cells"].as_array_mut().into_iter().flatten().zip(&columns) {
-            if AGES.contains(&column.as_str())
-                && cell
-                    .as_str()
-                    .is_some_and(|text| text.ends_with(['s', 'm', 'h', 'd', 'y']))
-            {
+        for (at, cell) in row["cells"].as_array_mut().into_iter().flatten().enumerate() {
+            let text = cell.as_str().unwrap_or_default();
+            // Later events of a watch have no columns: there an age is what looks like one.
+            let may = columns.get(at).is_none_or(|column| AGES.contains(&column.as_str()));
+            if may && is_age(text) {
                 *cell = Value::from("<age>");
             }
             if cell.as_str().is_some_and(|text| text.starts_with("10.0.")) {
@@ -106,6 +113,13 @@ fn table(value: &mut Value) {
             }
         }
     }
+}
+
+fn is_age(text: &str) -> bool {
+    let unit = |c: char| matches!(c, 's' | 'm' | 'h' | 'd' | 'y');
+    text.starts_with(|c: char| c.is_ascii_digit())
+        && text.ends_with(unit)
+        && text.chars().all(|c| c.is_ascii_digit() || unit(c))
 }
 
 /// Masks times of this run and uids in a text.
@@ -126,13 +140,13 @@ pub fn mask_text(text: &str) -> String {
         } else if let Some(tail) = rest.strip_prefix("resourceVersion: \"") {
             out.push_str("resourceVersion: \"<rv>");
             rest = tail.trim_start_matches(|c: char| c.is_ascii_digit());
-        } else if let Some(tail) = rest
+        } else if let Some((_, tail)) = rest
             .strip_prefix("Invalid value: \"{")
-            .and_then(|tail| tail.split_once(": strict decoding error"))
+            .and_then(|tail| tail.split_once("}\": "))
         {
             // The whole object, which has the order of keys that the patch left it in.
-            out.push_str("Invalid value: <object>: strict decoding error");
-            rest = tail.1;
+            out.push_str("Invalid value: <object>: ");
+            rest = tail;
         } else if let Some(tail) = rest.strip_prefix("Key: /").and_then(|tail| tail.split_once(',')) {
             out.push_str("Key: <key>,");
             rest = tail.1;

@@ -218,6 +218,8 @@ fn body_text(body: &[u8]) -> String {
 }
 
 fn masked(mut value: Value) -> String {
+    let generated = mask::generated(&value);
     mask::mask(&mut value);
-    format!("{value}\n")
+    let text = format!("{value}\n");
+    generated.map_or(text.clone(), |name| text.replace(&name, "<generated>"))
 }

@@ -35,6 +35,11 @@ pub const DEF: KindDef = KindDef {
 struct PodDisruptionBudget;
 
 impl Strategy for PodDisruptionBudget {
+    /// Any name will do.
+    fn validate_name(&self, _name: &str) -> Vec<String> {
+        Vec::new()
+    }
+
     fn prepare_for_create(&self, object: &mut Object) {
         create_with_generation(object);
     }

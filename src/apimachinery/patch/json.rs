@@ -63,7 +63,8 @@ fn decode(patch: &[u8]) -> Result<Vec<Map<String, Value>>, PatchError> {
     let wrong = |why: String| PatchError::Undecodable(format!("error decoding patch: {why}"));
     let cannot =
         |what: &Value, target: &str| wrong(format!("json: cannot unmarshal {} into Go {target}", type_name(what)));
-    let items = match serde_json::from_slice(patch).map_err(|error| wrong(error.to_string()))? {
+    let decoded = crate::schema::decode_json(patch).map_err(|error| wrong(error.to_string()))?;
+    let items = match decoded.value {
         Value::Array(items) => items,
         Value::Null => Vec::new(),
         other => return Err(cannot(&other, "value of type []handlers.jsonPatchOp")),

@@ -198,7 +198,7 @@ fn storage_version_hash(resource: &Resource) -> String {
         "{}/{}/{}",
         resource.stored.group, resource.stored.version, resource.stored.kind
     );
-    STANDARD.encode(&Sha512::digest(text.as_bytes())[..8])
+    STANDARD.encode(&sha2::Sha256::digest(text.as_bytes())[..8])
 }
 
 fn resource_list(registry: &Registry, gv: &GroupVersion) -> Value {

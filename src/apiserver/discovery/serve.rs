@@ -11,6 +11,23 @@ use crate::{
     request::negotiate::Offer,
 };
 
+/// Whether the path is a version that is not served, of a group that is.
+fn is_version_of_known_group(context: &Context, path: &str) -> bool {
+    let group = match path.strip_prefix("/api/") {
+        Some(version) if !version.contains('/') => "",
+        _ => match path.strip_prefix("/apis/").and_then(|rest| rest.split_once('/')) {
+            Some((group, version)) if !version.contains('/') => group,
+            _ => return false,
+        },
+    };
+    context
+        .server
+        .registry
+        .group_versions()
+        .iter()
+        .any(|gv| gv.group == group)
+}
+
 /// The answer to a path of discovery; `None` if it is none.
 pub fn serve(context: &Context) -> Option<Result<Reply, Status>> {
     let discovery = &context.server.discovery;
@@ -20,7 +37,13 @@ pub fn serve(context: &Context) -> Option<Result<Reply, Status>> {
         "/apis" => (&discovery.groups, Some(&discovery.named)),
         _ => match path.strip_prefix("/apis/").filter(|rest| !rest.contains('/')) {
             Some(group) => (discovery.group.get(group)?, None),
-            None => (discovery.resources.get(path)?, None),
+            None => match discovery.resources.get(path) {
+                Some(resources) => (resources, None),
+                None if is_version_of_known_group(context, path) => {
+                    return Some(Err(crate::errors::unknown_resource()));
+                }
+                None => return None,
+            },
         },
     };
     if context.method != http::Method::GET && context.method != http::Method::HEAD {
@@ -30,9 +53,7 @@ pub fn serve(context: &Context) -> Option<Result<Reply, Status>> {
         match wants_aggregated(context.header(header::ACCEPT)) {
             Wanted::Aggregated => return Some(Ok(aggregate(context, aggregated))),
             Wanted::Nothing => {
-                let text = format!(
-                    "only the following media types are accepted: {AGGREGATED}, application/json, application/yaml, application/vnd.kubernetes.protobuf"
-                );
+                let text = "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf";
                 return Some(Err(Status::failure(406, "NotAcceptable", text)));
             }
             Wanted::Legacy => {}

@@ -128,10 +128,13 @@ pub async fn serve(context: Arc<Context>, bytes: Bytes) -> Result<Reply, Status>
         return reply;
     }
     match info.verb.as_str() {
+        "get" if context.method == http::Method::HEAD => Err(errors::method_not_allowed()),
         "get" => read::get(&context, &resource).await,
         "list" => read::list(&context, &resource).await,
         "watch" => watch::watch(&context, &resource).await,
         "create" if resource.namespaced() && info.namespace.is_empty() => Err(errors::method_not_allowed()),
+        "create" if !info.name.is_empty() => Err(errors::method_not_allowed()),
+        "update" | "patch" if info.name.is_empty() => Err(errors::method_not_allowed()),
         "create" => write::create(&context, &resource, &bytes).await,
         "update" => write::update(&context, &resource, &bytes).await,
         "patch" => write::patch(&context, &resource, &bytes).await,

@@ -149,7 +149,7 @@ impl Framer {
             Transform::Metadata(version) => table::partial(object, version),
             Transform::Table(version) => {
                 let list = json!({"resourceVersion": revision.to_string()});
-                let row = json!({"cells": [], "object": table::partial(object, version)});
+                let row = table::row(&self.resource, object, self.include, version, jiff::Timestamp::now());
                 table::table(version, list, self.columns(), vec![row])
             }
         }

@@ -178,11 +178,23 @@ fn delete_options(context: &Context, bytes: &Bytes) -> Result<DeleteOptions, Sta
         return DeleteOptions::parse(None, &context.query);
     }
     let format = body::format_of(context.header(header::CONTENT_TYPE))?;
-    let object = body::decode(bytes, format, "DeleteOptions")?.object;
+    // Options are decoded before there is a kind that the body must be of.
+    let object = body::decode(bytes, format, "DeleteOptions").map_err(|mut status| {
+        let why = status
+            .message
+            .split_once("(must be of type DeleteOptions): ")
+            .map(|(_, why)| why);
+        if let Some((why, _)) = why.and_then(|why| why.rsplit_once(" (")) {
+            status.message = why.to_owned();
+        }
+        status
+    })?;
+    let object = object.object;
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or("DeleteOptions");
     if kind != "DeleteOptions" {
         return Err(errors::bad_request(format!(
-            "decoded object cannot be converted to DeleteOptions: {kind}"
+            "no kind {kind:?} is registered for version {:?} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\"",
+            object.get("apiVersion").and_then(Value::as_str).unwrap_or_default()
         )));
     }
     DeleteOptions::parse(Some(&object), &context.query)

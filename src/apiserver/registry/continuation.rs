@@ -44,7 +44,8 @@ impl Token {
     /// # Errors
     /// 400 if it is none of ours.
     pub fn decode(text: &str) -> Result<Self, Status> {
-        let wrong = |why: &str| errors::bad_request(format!("continue key is not valid: {why}"));
+        let wrong =
+            |why: &str| errors::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
         let bytes = URL_SAFE_NO_PAD
             .decode(text.trim_end_matches('='))
             .map_err(|e| wrong(&e.to_string()))?;

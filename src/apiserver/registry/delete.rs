@@ -202,6 +202,10 @@ impl Registry {
 fn check_preconditions(delete: &Delete<'_>, object: &Object) -> Result<(), Status> {
     // Of deletions the message names the kind, not the resource.
     let wrong = |what: &str, wanted: &str, is: &str| {
+        if delete.resource.def.kind == "Namespace" {
+            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {is}");
+            return Err(errors::conflict(delete.resource, delete.name, &why));
+        }
         let kind = delete.resource.def.kind;
         let group = delete.resource.def.group;
         let qualified = if group.is_empty() {

@@ -29,15 +29,15 @@ pub struct ListPage {
 /// The number a resourceVersion is; 0 for none.
 ///
 /// # Errors
-/// 400 if it is no number.
+/// 500, as kube-apiserver has it, if it is no number.
 pub fn parse_version(text: &str) -> Result<u64, Status> {
     if text.is_empty() {
         return Ok(0);
     }
     text.parse().map_err(|_| {
-        errors::bad_request(format!(
-            "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-        ))
+        let text =
+            format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax");
+        Status::failure(500, "", text)
     })
 }
 
@@ -152,7 +152,9 @@ fn start_of(options: &ListOptions) -> Result<(Freshness, Option<String>), Status
     if options.resource_version.is_empty() {
         return Ok((Freshness::Newest, None));
     }
-    let version = Revision(parse_version(&options.resource_version)?);
+    let version = parse_version(&options.resource_version)
+        .map_err(|status| errors::bad_request(format!("invalid resource version: {}", status.message)))?;
+    let version = Revision(version);
     let exact = match options.resource_version_match {
         Some(Match::Exact) => true,
         Some(Match::NotOlderThan) => false,

@@ -33,6 +33,11 @@ pub trait Change: Send + Sync {
         false
     }
 
+    /// Whether the uid in the new object is a precondition (PUT), not a change that is not allowed (PATCH).
+    fn names_precondition(&self) -> bool {
+        true
+    }
+
     /// Whether the server itself makes the change: the kind's own rules for clients do not count.
     fn is_trusted(&self) -> bool {
         false
@@ -127,7 +132,7 @@ impl Registry {
             return Err(errors::stale(resource, name));
         }
         let (uid, old_uid) = (metadata::text(&object, "uid"), metadata::text(old, "uid"));
-        if !uid.is_empty() && uid != old_uid {
+        if !uid.is_empty() && uid != old_uid && change.names_precondition() {
             let why = format!(
                 "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}",
                 resource.key(write.namespace, name)

@@ -148,7 +148,8 @@ impl Registry {
             selection,
             changes,
             ready,
-            bookmarks: options.bookmarks,
+            // A watch that ends before its last bookmark would be due has none.
+            bookmarks: options.bookmarks && duration > BOOKMARK_BEFORE_END,
             next_bookmark: now + BOOKMARK_PERIOD.min(duration.saturating_sub(BOOKMARK_BEFORE_END)),
             end: now + duration,
             failed: false,

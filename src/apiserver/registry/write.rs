@@ -85,8 +85,8 @@ pub fn check(resource: &Resource, name: &str, errors: &apimachinery::field::Erro
         Ok(())
     } else {
         Err(apimachinery::field::to_status(
-            resource.def.group,
-            resource.def.kind,
+            resource.stored.group,
+            resource.stored.kind,
             name,
             errors,
         ))

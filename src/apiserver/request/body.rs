@@ -99,15 +99,52 @@ pub fn decode(bytes: &[u8], format: Format, kind: &str) -> Result<Decoded, Statu
             });
         }
     };
-    let raw = raw.map_err(|e| unrecognized(bytes, kind, &e))?;
-    if !raw.value.is_object() {
-        let error = "json: cannot unmarshal into Go value of type struct";
-        return Err(unrecognized(bytes, kind, &error));
+    let unnamed = |error: &dyn std::fmt::Display| {
+        let text = match format {
+            Format::Yaml => error.to_string(),
+            _ => format!("couldn't get version/kind; json parse error: {error}"),
+        };
+        unrecognized(bytes, kind, &text)
+    };
+    let mut raw = raw.map_err(|e| unnamed(&e))?;
+    if raw.value.is_null() {
+        raw.value = serde_json::json!({});
+    }
+    if let Some(error) = no_names(&raw.value) {
+        return Err(unnamed(&error));
     }
     Ok(Decoded {
         object: raw.value,
         duplicates: raw.duplicates,
         typed: false,
+    })
+}
+
+/// Why a document does not say, or leave out, its kind and version.
+fn no_names(document: &serde_json::Value) -> Option<String> {
+    const NAMES: &str =
+        r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    let of = |value: &serde_json::Value| match value {
+        serde_json::Value::Bool(_) => "bool",
+        serde_json::Value::Number(_) => "number",
+        serde_json::Value::String(_) => "string",
+        serde_json::Value::Array(_) => "array",
+        _ => "object",
+    };
+    if !document.is_object() {
+        return Some(format!(
+            "json: cannot unmarshal {} into Go value of type {NAMES}",
+            of(document)
+        ));
+    }
+    ["apiVersion", "kind"].iter().find_map(|key| {
+        let value = document
+            .get(key)
+            .filter(|value| !value.is_string() && !value.is_null())?;
+        Some(format!(
+            "json: cannot unmarshal {} into Go struct field .{key} of type string",
+            of(value)
+        ))
     })
 }
 
@@ -159,7 +196,7 @@ pub fn check(
     }
     if !typed {
         let twice = duplicates.iter().map(|path| format!("duplicate field {path:?}"));
-        let all: Vec<String> = report.strict_errors().chain(twice).collect();
+        let all: Vec<String> = twice.chain(report.strict_errors()).collect();
         judge(all, kind, api_version, validation, warnings)?;
     }
     Ok(object)
@@ -195,7 +232,14 @@ fn wrong_kind(given_version: &str, given_kind: &str, api_version: &str, kind: &s
     {
         let version = given_version.rsplit('/').next().unwrap_or_default();
         let why = if Schema::global().type_of(given_version, given_kind).is_some() {
-            format!("converting (v1.{given_kind}) to (v1.{kind}): unknown conversion")
+            let group = |version: &str| match version.split_once('/') {
+                Some((group, _)) => group.split('.').next().unwrap_or_default().to_owned(),
+                None => "core".to_owned(),
+            };
+            format!(
+                "converting (v1.{given_kind}) to ({}.{kind}): unknown conversion",
+                group(api_version)
+            )
         } else {
             format!(
                 "no kind {given_kind:?} is registered for version {given_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""

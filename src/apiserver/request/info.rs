@@ -84,8 +84,6 @@ impl RequestInfo {
             verb = if query.flag("watch") { "watch" } else { "list" };
         } else if info.name.is_empty() && verb == "delete" {
             verb = "deletecollection";
-        } else if verb == "get" && info.subresource.is_empty() && query.flag("watch") {
-            verb = "watch";
         }
         info.verb = verb.to_owned();
         info

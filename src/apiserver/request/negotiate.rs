@@ -1,6 +1,6 @@
 //! Content negotiation: in which format, and in which shape, an answer goes out.
 
-use apimachinery::status::Status;
+use apimachinery::status::{Status, StatusDetails};
 
 /// How bytes are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ fn clauses(accept: &str) -> Vec<Clause<'_>> {
 
 fn format_of(clause: &Clause<'_>, offer: Offer) -> Option<Format> {
     match (clause.main, clause.sub) {
-        ("*", "*") | ("application", "*" | "json") => Some(Format::Json),
+        ("*", "*") | ("application", "json") => Some(Format::Json),
         ("application", "yaml") if offer != Offer::Watch => Some(Format::Yaml),
         ("application", "vnd.kubernetes.protobuf") => Some(Format::Protobuf),
         _ => None,
@@ -163,12 +163,25 @@ pub fn negotiate(accept: &str, offer: Offer, pretty: bool) -> Result<Accepted, S
             pretty,
         });
     }
-    Err(not_acceptable(offer))
+    // A type that no object is ever written in is refused by the router, before there is a handler to say what it has.
+    let known = clauses(accept)
+        .iter()
+        .any(|clause| format_of(clause, Offer::Plain).is_some());
+    if known {
+        Err(not_acceptable(offer))
+    } else {
+        Err(not_routable())
+    }
+}
+
+fn not_routable() -> Status {
+    let text = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf";
+    Status::failure(406, "NotAcceptable", text).with_details(StatusDetails::default())
 }
 
 fn not_acceptable(offer: Offer) -> Status {
     let formats = if offer == Offer::Watch {
-        "application/json, application/vnd.kubernetes.protobuf;stream=watch"
+        "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
     } else {
         "application/json, application/yaml, application/vnd.kubernetes.protobuf"
     };

@@ -225,7 +225,7 @@ impl WriteOptions {
 
 /// Whether `dryRun` values ask for a dry run; anything but `All` is an error.
 pub fn parse_dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut ErrorList) -> bool {
-    let values: Vec<&str> = values.filter(|v| !v.is_empty()).collect();
+    let values: Vec<&str> = values.collect();
     if values.iter().any(|v| *v != "All") {
         let all: Vec<serde_json::Value> = values.iter().map(|v| (*v).into()).collect();
         errors.push(field::not_supported("dryRun", &all.into(), &["All"]));

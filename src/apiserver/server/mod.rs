@@ -118,7 +118,12 @@ impl Server {
         let info = &context.info;
         if info.is_resource {
             if !self.registry.serves(&info.group, &info.version) {
-                return Ok(not_found());
+                let known = self.registry.group_versions().iter().any(|gv| gv.group == info.group);
+                return if known {
+                    Err(crate::errors::unknown_resource())
+                } else {
+                    Ok(not_found())
+                };
             }
             let bytes = if matches!(context.method, Method::GET | Method::HEAD) {
                 Bytes::new()

@@ -23,7 +23,6 @@ pub const DEF: KindDef = KindDef {
     categories: &["all"],
     subresources: &[Subresource::Scale, Subresource::Status],
     type_name: "io.k8s.api.apps.v1.ReplicaSet",
-    selectable_fields: &["status.replicas"],
     columns: COLUMNS,
     strategy: &ReplicaSet,
     ..KindDef::NAMESPACED
