@@ -32,6 +32,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 pub use api::Profile;
@@ -42,6 +43,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use admission::allocator::Allocator;
 use registry::Registry;
 use server::{Server, load::Load};
+
+/// How often old revisions of etcd are compacted, as kube-apiserver does.
+const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +62,9 @@ pub enum Error {
     /// No store.
     #[error("cannot open the store")]
     Storage(#[source] storage::embedded::OpenError),
+    /// etcd cannot be used.
+    #[error("cannot set up the connection to etcd")]
+    Etcd(#[source] storage::etcd::ConnectError),
     /// No TLS.
     #[error("cannot set up keys and certificates")]
     Pki(#[source] tls::Error),
@@ -110,7 +117,7 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
         path: data_dir.clone(),
         source,
     })?;
-    let storage = storage::embedded::open(&data_dir.join("store")).map_err(Error::Storage)?;
+    let storage = open_storage(&args)?;
     let health = health(&storage, &shutdown);
     let allocator = (profile == Profile::Member).then(|| {
         Arc::new(Allocator::new(
@@ -194,6 +201,21 @@ fn openapi_resources(profile: Profile) -> Vec<openapi::Resource> {
     api::kinds::of_profile(profile)
         .flat_map(openapi::resources_of)
         .collect()
+}
+
+/// etcd where `--etcd-servers` says, else the embedded store in the data directory.
+fn open_storage(args: &Args) -> Result<Arc<dyn storage::Storage>, Error> {
+    if args.etcd_servers.is_empty() {
+        return storage::embedded::open(&args.data_dir.join("store")).map_err(Error::Storage);
+    }
+    let options = storage::etcd::Options {
+        servers: args.etcd_servers.clone(),
+        ca_file: args.etcd_cafile.clone(),
+        cert_file: args.etcd_certfile.clone(),
+        key_file: args.etcd_keyfile.clone(),
+        compaction_interval: COMPACTION_INTERVAL,
+    };
+    storage::etcd::connect(&options).map_err(Error::Etcd)
 }
 
 /// The checks of kube-apiserver that mean something here.

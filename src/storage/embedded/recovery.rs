@@ -185,6 +185,7 @@ impl Replay<'_> {
                 return Err(file.damaged(at as u64, "a frame of the checkpoint is not whole"));
             };
             if payload.is_empty() {
+                at += FRAME_HEADER_BYTES;
                 break;
             }
             let offset = (at + FRAME_HEADER_BYTES) as u64;
@@ -193,6 +194,9 @@ impl Replay<'_> {
                 self.index.restore(key, version);
             }
             at += FRAME_HEADER_BYTES + payload.len();
+        }
+        if at < bytes.len() {
+            return Err(file.damaged(at as u64, "something follows the end of the checkpoint"));
         }
         self.reached = file.header.base;
         self.compacted = file.header.compacted;

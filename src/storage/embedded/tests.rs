@@ -209,7 +209,7 @@ async fn a_damaged_checkpoint_is_refused() {
         .write(true)
         .open(&checkpoint)
         .unwrap()
-        .write_all_at(b"Y", 100)
+        .write_all_at(b"Y", 40)
         .unwrap();
     assert!(matches!(open(dir.path()), Err(OpenError::Damaged { path, .. }) if path == checkpoint));
 }

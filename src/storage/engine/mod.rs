@@ -420,8 +420,13 @@ impl Storage for Engine {
     }
 
     async fn request_progress(&self, prefix: &str) -> Result<(), Error> {
-        self.shared
-            .read(|state| state.watches.iter().filter(|slot| slot.prefix() == prefix).for_each(|slot| slot.request_progress()));
+        self.shared.read(|state| {
+            state
+                .watches
+                .iter()
+                .filter(|slot| slot.prefix() == prefix)
+                .for_each(|slot| slot.request_progress())
+        });
         Ok(())
     }
 

@@ -76,7 +76,10 @@ impl Client {
     pub(super) fn new(options: &Options) -> Result<Self, ConnectError> {
         let tls = tls(options)?;
         let endpoint = |server: &String| {
-            let failed = |source| ConnectError::Server { server: server.clone(), source };
+            let failed = |source| ConnectError::Server {
+                server: server.clone(),
+                source,
+            };
             let mut endpoint = Endpoint::from_shared(server.clone())
                 .map_err(failed)?
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -99,7 +102,9 @@ impl Client {
     }
 
     fn grpc(&self) -> Grpc<Channel> {
-        Grpc::new(self.channel.clone()).max_decoding_message_size(usize::MAX).max_encoding_message_size(usize::MAX)
+        Grpc::new(self.channel.clone())
+            .max_decoding_message_size(usize::MAX)
+            .max_encoding_message_size(usize::MAX)
     }
 
     async fn once<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Status>
@@ -109,9 +114,12 @@ impl Client {
     {
         let call = async {
             let mut grpc = self.grpc();
-            grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+            grpc.ready()
+                .await
+                .map_err(|error| Status::unavailable(error.to_string()))?;
             let codec = ProstCodec::<Q, A>::default();
-            grpc.unary(Request::new(request), PathAndQuery::from_static(path), codec).await
+            grpc.unary(Request::new(request), PathAndQuery::from_static(path), codec)
+                .await
         };
         match tokio::time::timeout(CALL_TIMEOUT, call).await {
             Ok(answer) => answer.map(tonic::Response::into_inner),
@@ -147,7 +155,9 @@ impl Client {
     ) -> Result<Streaming<WatchResponse>, Status> {
         let open = async {
             let mut grpc = self.grpc();
-            grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+            grpc.ready()
+                .await
+                .map_err(|error| Status::unavailable(error.to_string()))?;
             let codec = ProstCodec::<WatchRequest, WatchResponse>::default();
             let path = PathAndQuery::from_static("/etcdserverpb.Watch/Watch");
             grpc.streaming(Request::new(requests), path, codec).await
@@ -161,7 +171,10 @@ impl Client {
 
 fn tls(options: &Options) -> Result<ClientTlsConfig, ConnectError> {
     let read = |path: &PathBuf| {
-        std::fs::read(path).map_err(|source| ConnectError::Read { path: path.clone(), source })
+        std::fs::read(path).map_err(|source| ConnectError::Read {
+            path: path.clone(),
+            source,
+        })
     };
     let mut tls = ClientTlsConfig::new();
     if let Some(path) = &options.ca_file {
@@ -176,15 +189,19 @@ fn tls(options: &Options) -> Result<ClientTlsConfig, ConnectError> {
 /// What an error of etcd means. `wanted` is the revision that was asked for.
 pub(super) fn error(operation: &str, wanted: Revision, status: Status) -> Error {
     match (status.code(), status.message()) {
-        (Code::OutOfRange, message) if message.contains("compacted") => {
-            Error::Compacted { wanted, oldest: Revision(wanted.0 + 1) }
-        }
-        (Code::OutOfRange, message) if message.contains("future") => {
-            Error::Future { wanted, current: Revision(wanted.0.saturating_sub(1)) }
-        }
-        (Code::InvalidArgument, message) if message.contains("too large") => {
-            Error::TooLarge { key: operation.to_owned(), size: 0, limit: MAX_VALUE_BYTES }
-        }
+        (Code::OutOfRange, message) if message.contains("compacted") => Error::Compacted {
+            wanted,
+            oldest: Revision(wanted.0 + 1),
+        },
+        (Code::OutOfRange, message) if message.contains("future") => Error::Future {
+            wanted,
+            current: Revision(wanted.0.saturating_sub(1)),
+        },
+        (Code::InvalidArgument, message) if message.contains("too large") => Error::TooLarge {
+            key: operation.to_owned(),
+            size: 0,
+            limit: MAX_VALUE_BYTES,
+        },
         _ => Error::backend(format!("{operation} in etcd"), status),
     }
 }

@@ -43,7 +43,11 @@ struct Etcd {
 /// If URLs or TLS files are unusable.
 pub fn connect(options: &Options) -> Result<Arc<dyn Storage>, ConnectError> {
     let client = Client::new(options)?;
-    let etcd = Arc::new(Etcd { client, leases: Leases::default(), watches: Watches::default() });
+    let etcd = Arc::new(Etcd {
+        client,
+        leases: Leases::default(),
+        watches: Watches::default(),
+    });
     if !options.compaction_interval.is_zero() {
         tokio::spawn(compact_regularly(Arc::downgrade(&etcd), options.compaction_interval));
     }
@@ -105,10 +109,19 @@ impl Etcd {
         let request = TxnRequest {
             compare: vec![Compare::mod_revision_is(key, signed(expected))],
             success: success.into_iter().map(Into::into).collect(),
-            failure: vec![Request::Range(RangeRequest { key: key.into(), ..RangeRequest::default() }).into()],
+            failure: vec![
+                Request::Range(RangeRequest {
+                    key: key.into(),
+                    ..RangeRequest::default()
+                })
+                .into(),
+            ],
         };
-        let answer: TxnResponse =
-            self.client.write(TXN, request).await.map_err(|status| client::error("write", expected, status))?;
+        let answer: TxnResponse = self
+            .client
+            .write(TXN, request)
+            .await
+            .map_err(|status| client::error("write", expected, status))?;
         if answer.succeeded {
             return Ok(answer);
         }
@@ -120,37 +133,57 @@ impl Etcd {
         Err(match current {
             _ if expected.0 == 0 => Error::AlreadyExists { key },
             None => Error::NotFound { key },
-            Some(current) => Error::Conflict { key, current: Box::new(key_value(current)) },
+            Some(current) => Error::Conflict {
+                key,
+                current: Box::new(key_value(current)),
+            },
         })
     }
 
-    async fn put(
-        &self,
-        key: &str,
-        value: Bytes,
-        expected: Revision,
-        ttl: Option<Duration>,
-    ) -> Result<KeyValue, Error> {
+    async fn put(&self, key: &str, value: Bytes, expected: Revision, ttl: Option<Duration>) -> Result<KeyValue, Error> {
         if value.len() > MAX_VALUE_BYTES {
-            return Err(Error::TooLarge { key: key.to_owned(), size: value.len(), limit: MAX_VALUE_BYTES });
+            return Err(Error::TooLarge {
+                key: key.to_owned(),
+                size: value.len(),
+                limit: MAX_VALUE_BYTES,
+            });
         }
         let lease = self.leases.lease(&self.client, ttl).await;
         let lease = lease.map_err(|status| client::error("grant a lease", expected, status))?;
-        let put = PutRequest { key: key.into(), value: value.clone(), lease };
+        let put = PutRequest {
+            key: key.into(),
+            value: value.clone(),
+            lease,
+        };
         // The range sees the put before it, and tells when the key was created.
-        let range = RangeRequest { key: key.into(), keys_only: true, ..RangeRequest::default() };
-        let answer = self.txn(key, expected, vec![Request::Put(put), Request::Range(range)]).await?;
+        let range = RangeRequest {
+            key: key.into(),
+            keys_only: true,
+            ..RangeRequest::default()
+        };
+        let answer = self
+            .txn(key, expected, vec![Request::Put(put), Request::Range(range)])
+            .await?;
         let modified = header(answer.header);
         let created = answer.responses.into_iter().find_map(|op| match op.response {
             Some(Response::Range(range)) => range.kvs.first().map(|kv| revision(kv.create_revision)),
             _ => None,
         });
-        Ok(KeyValue { key: key.into(), value, created: created.unwrap_or(modified), modified })
+        Ok(KeyValue {
+            key: key.into(),
+            value,
+            created: created.unwrap_or(modified),
+            modified,
+        })
     }
 
     async fn now(&self) -> Result<Revision, Status> {
         // A linearizable read of a key that cannot exist: what counts is the header.
-        let request = RangeRequest { key: b"\0".to_vec(), count_only: true, ..RangeRequest::default() };
+        let request = RangeRequest {
+            key: b"\0".to_vec(),
+            count_only: true,
+            ..RangeRequest::default()
+        };
         Ok(header(self.client.range(request).await?.header))
     }
 }
@@ -158,11 +191,16 @@ impl Etcd {
 #[async_trait]
 impl Storage for Etcd {
     async fn revision(&self) -> Result<Revision, Error> {
-        self.now().await.map_err(|status| client::error("read the revision", Revision(0), status))
+        self.now()
+            .await
+            .map_err(|status| client::error("read the revision", Revision(0), status))
     }
 
     async fn get(&self, key: &str) -> Result<Option<KeyValue>, Error> {
-        let request = RangeRequest { key: key.into(), ..RangeRequest::default() };
+        let request = RangeRequest {
+            key: key.into(),
+            ..RangeRequest::default()
+        };
         let answer = self.client.range(request).await;
         let answer = answer.map_err(|status| client::error("get", Revision(0), status))?;
         Ok(answer.kvs.into_iter().next().map(key_value))
@@ -185,14 +223,23 @@ impl Storage for Etcd {
         let answer = self.client.range(request).await;
         let answer = match answer {
             Err(status) if status.code() == Code::OutOfRange && status.message().contains("future") => {
-                return Err(Error::Future { wanted, current: self.revision().await? });
+                return Err(Error::Future {
+                    wanted,
+                    current: self.revision().await?,
+                });
             }
             answer => answer.map_err(|status| client::error("list", wanted, status))?,
         };
         let items: Vec<_> = answer.kvs.into_iter().map(key_value).collect();
-        let remaining = u64::try_from(answer.count).unwrap_or(0).saturating_sub(items.len() as u64);
+        let remaining = u64::try_from(answer.count)
+            .unwrap_or(0)
+            .saturating_sub(items.len() as u64);
         let revision = options.at.unwrap_or_else(|| header(answer.header));
-        Ok(Page { revision, items, remaining })
+        Ok(Page {
+            revision,
+            items,
+            remaining,
+        })
     }
 
     async fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<KeyValue, Error> {
@@ -210,7 +257,10 @@ impl Storage for Etcd {
     }
 
     async fn delete(&self, key: &str, expected: Revision) -> Result<(KeyValue, Revision), Error> {
-        let delete = Request::Delete(DeleteRequest { key: key.into(), prev_kv: true });
+        let delete = Request::Delete(DeleteRequest {
+            key: key.into(),
+            prev_kv: true,
+        });
         let answer = self.txn(key, expected, vec![delete]).await?;
         let revision = header(answer.header);
         let previous = answer.responses.into_iter().find_map(|op| match op.response {
@@ -226,12 +276,16 @@ impl Storage for Etcd {
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
-        let request = wire::CompactRequest { revision: signed(revision) };
+        let request = wire::CompactRequest {
+            revision: signed(revision),
+        };
         let answer: Result<wire::CompactResponse, _> = self.client.write("/etcdserverpb.KV/Compact", request).await;
         match answer {
             // Somebody else did it, or more of it.
             Err(status) if status.code() == Code::OutOfRange && status.message().contains("compacted") => Ok(()),
-            answer => answer.map(|_| ()).map_err(|status| client::error("compact", revision, status)),
+            answer => answer
+                .map(|_| ())
+                .map_err(|status| client::error("compact", revision, status)),
         }
     }
 
@@ -262,9 +316,15 @@ mod tests {
     #[test]
     fn unusable_options_are_refused_by_name() {
         assert!(matches!(Client::new(&Options::default()), Err(ConnectError::NoServer)));
-        let options = Options { servers: vec!["not a url".into()], ..Options::default() };
+        let options = Options {
+            servers: vec!["not a url".into()],
+            ..Options::default()
+        };
         assert!(matches!(Client::new(&options), Err(ConnectError::Server { .. })));
-        let options = Options { ca_file: Some("/nowhere".into()), ..options };
+        let options = Options {
+            ca_file: Some("/nowhere".into()),
+            ..options
+        };
         assert!(matches!(Client::new(&options), Err(ConnectError::Read { .. })));
     }
 }

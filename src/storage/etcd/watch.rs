@@ -40,15 +40,26 @@ impl Watches {
             prev_kv: true,
         };
         // The queue is empty, so there is room.
-        let _ = requests.try_send(WatchRequest { request: Some(WatchRequestKind::Create(create)) });
+        let _ = requests.try_send(WatchRequest {
+            request: Some(WatchRequestKind::Create(create)),
+        });
         let responses = client.watch(ReceiverStream::new(queue)).await;
         let responses = responses.map_err(|status| client::error("watch", after, status))?;
         {
             let mut open = self.open.lock();
             open.retain(|watch| watch.requests.strong_count() > 0);
-            open.push(Open { prefix: prefix.into(), requests: requests.downgrade() });
+            open.push(Open {
+                prefix: prefix.into(),
+                requests: requests.downgrade(),
+            });
         }
-        let watch = Watch { responses, _requests: requests, after, ready: VecDeque::new(), over: false };
+        let watch = Watch {
+            responses,
+            _requests: requests,
+            after,
+            ready: VecDeque::new(),
+            over: false,
+        };
         Ok(Box::pin(stream::unfold(watch, |mut watch| async move {
             let item = watch.next().await?;
             watch.over = item.is_err();
@@ -61,7 +72,9 @@ impl Watches {
         for watch in open.iter().filter(|watch| *watch.prefix == *prefix) {
             if let Some(requests) = watch.requests.upgrade() {
                 // A full queue has such a request in it already.
-                let _ = requests.try_send(WatchRequest { request: Some(WatchRequestKind::Progress(WatchProgress {})) });
+                let _ = requests.try_send(WatchRequest {
+                    request: Some(WatchRequestKind::Progress(WatchProgress {})),
+                });
             }
         }
     }
@@ -98,7 +111,10 @@ impl Watch {
 
     fn take(&mut self, response: WatchResponse) -> Result<(), Error> {
         if response.compact_revision > 0 {
-            return Err(Error::Compacted { wanted: self.after, oldest: revision(response.compact_revision) });
+            return Err(Error::Compacted {
+                wanted: self.after,
+                oldest: revision(response.compact_revision),
+            });
         }
         if response.canceled {
             return Err(Error::backend("watch in etcd", response.cancel_reason));
@@ -120,7 +136,10 @@ fn change(event: wire::Event) -> Option<Change> {
     let current = key_value(event.kv?);
     let previous = event.prev_kv.map(key_value);
     if deleted {
-        return Some(Change::Delete { revision: current.modified, previous: previous? });
+        return Some(Change::Delete {
+            revision: current.modified,
+            previous: previous?,
+        });
     }
     Some(Change::Put { current, previous })
 }

@@ -148,7 +148,12 @@ pub(super) struct Compare {
 
 impl Compare {
     pub(super) fn mod_revision_is(key: &str, revision: i64) -> Self {
-        Self { result: 0, target: 2, key: key.as_bytes().to_vec(), mod_revision: Some(revision) }
+        Self {
+            result: 0,
+            target: 2,
+            key: key.as_bytes().to_vec(),
+            mod_revision: Some(revision),
+        }
     }
 }
 
