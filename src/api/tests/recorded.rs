@@ -141,7 +141,7 @@ fn outcome(served: &'static KindDef, mut object: Object, old: Option<&Object>, s
 /// Ages and times differ from run to run.
 fn shown(row: &[Value]) -> Vec<Value> {
     let one = |cell: &Value| match cell.as_str() {
-        Some(text) if text == "0s" => "AGE".into(),
+        Some("0s") => "AGE".into(),
         Some(NOW) => "TIME".into(),
         _ => cell.clone(),
     };
