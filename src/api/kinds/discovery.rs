@@ -57,9 +57,8 @@ impl Strategy for EndpointSlice {
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
         let content = |o: &Object| {
             let mut content = o.clone();
-            let labels = content["metadata"]["labels"].take();
             remove(&mut content, "metadata");
-            (content, labels)
+            content
         };
         let labels = |o: &Object| o["metadata"]["labels"].clone();
         let changed = content(object) != content(old) || labels(object) != labels(old);

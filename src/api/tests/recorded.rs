@@ -74,6 +74,14 @@ struct Outcome {
     row: Vec<Value>,
 }
 
+/// What admission adds to a pod without a priority class.
+fn complete(pod: &mut Object) {
+    let spec = pod["spec"].as_object_mut().unwrap();
+    spec.entry("priority").or_insert_with(|| 0.into());
+    spec.entry("preemptionPolicy")
+        .or_insert_with(|| "PreemptLowerPriority".into());
+}
+
 fn outcome(served: &'static KindDef, mut object: Object, old: Option<&Object>, status: bool) -> Outcome {
     let strategy = kinds::storage_of(served).strategy;
     canonical(&mut object);
@@ -95,6 +103,9 @@ fn outcome(served: &'static KindDef, mut object: Object, old: Option<&Object>, s
             let metadata = object["metadata"].as_object_mut().unwrap();
             metadata.insert("uid".into(), "UID".into());
             metadata.insert("creationTimestamp".into(), NOW.into());
+            if served.kind == "Pod" {
+                complete(&mut object);
+            }
             strategy.prepare_for_create(&mut object);
             errors.extend(validation::object_meta(&object, served.namespaced, |name| {
                 strategy.validate_name(name)

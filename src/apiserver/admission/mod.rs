@@ -10,8 +10,11 @@ use serde_json::Value;
 pub use services::Reserved;
 
 use crate::{
-    access, errors,
-    registry::{Registry, Resource, codec, metadata, write::Write},
+    Profile, access, errors,
+    registry::{
+        Registry, Resource, codec, metadata,
+        write::{Write, check},
+    },
 };
 
 /// Namespaces that must not be deleted.
@@ -34,6 +37,7 @@ pub async fn mutate_create(registry: &Registry, write: &Write<'_>, object: &mut 
 /// # Errors
 /// What a policy refuses.
 pub async fn validate_create(registry: &Registry, write: &Write<'_>, object: &mut Object) -> Result<Reserved, Status> {
+    federated(registry, write, object)?;
     access::check_escalation(registry, write, object, None)?;
     allocate(registry, write, object, None).await
 }
@@ -64,8 +68,29 @@ pub async fn validate_update(
     object: &mut Object,
     old: &Object,
 ) -> Result<Reserved, Status> {
+    if annotations_or_spec_changed(object, old) {
+        federated(registry, write, object)?;
+    }
     access::check_escalation(registry, write, object, Some(old))?;
     allocate(registry, write, object, Some(old)).await
+}
+
+/// The federation's own annotations are refused where they are written, not ignored where they are read.
+fn federated(registry: &Registry, write: &Write<'_>, object: &Object) -> Result<(), Status> {
+    if registry.profile != Profile::Federation || !write.subresource.is_empty() {
+        return Ok(());
+    }
+    for warning in api::admission::federated_warnings(object) {
+        write.warnings.add(warning);
+    }
+    let name = metadata::text(object, "name");
+    check(write.resource, name, &api::admission::validate_federated(object))
+}
+
+/// An object that was stored before a rule was known must still be deleted and reported on.
+fn annotations_or_spec_changed(object: &Object, old: &Object) -> bool {
+    let annotations = |object: &Object| object.pointer("/metadata/annotations").cloned();
+    annotations(object) != annotations(old) || object.get("spec") != old.get("spec")
 }
 
 fn is_service(resource: &Resource) -> bool {

@@ -1,7 +1,7 @@
-//! What admission adds to new pods: a priority, and patience with nodes that fail.
+//! What admission adds to new pods: a priority.
 
 use apimachinery::{Object, status::Status};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     errors,
@@ -9,10 +9,6 @@ use crate::{
     request::options::ListOptions,
 };
 
-/// Taints of nodes that are not there for a while.
-const PASSING_TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
-/// Seconds that a pod stays on such a node unless it says otherwise.
-const PATIENCE: i64 = 300;
 /// Classes that are always there.
 const SYSTEM_CLASSES: [(&str, i64); 2] = [
     ("system-cluster-critical", 2_000_000_000),
@@ -24,7 +20,6 @@ const SYSTEM_CLASSES: [(&str, i64); 2] = [
 /// # Errors
 /// 403 for a priority class that is not there, or a priority that is not the class's.
 pub(super) async fn complete(registry: &Registry, write: &Write<'_>, pod: &mut Object) -> Result<(), Status> {
-    tolerate_passing_taints(pod);
     let class = priority_class(registry, write, pod).await?;
     let given = pod.pointer("/spec/priority").and_then(Value::as_i64);
     if given.is_some_and(|given| given != class.value) {
@@ -47,27 +42,6 @@ pub(super) async fn complete(registry: &Registry, write: &Write<'_>, pod: &mut O
         pod["spec"]["priorityClassName"] = class.name.into();
     }
     Ok(())
-}
-
-fn tolerate_passing_taints(pod: &mut Object) {
-    let spec = &mut pod["spec"];
-    if spec["tolerations"].is_null() {
-        spec["tolerations"] = Value::Array(Vec::new());
-    }
-    let Some(tolerations) = spec["tolerations"].as_array_mut() else {
-        return;
-    };
-    for taint in PASSING_TAINTS {
-        let tolerated = tolerations.iter().any(|toleration| {
-            let text = |key: &str| toleration.get(key).and_then(Value::as_str).unwrap_or_default();
-            (text("key") == taint || text("key").is_empty()) && matches!(text("effect"), "" | "NoExecute")
-        });
-        if !tolerated {
-            tolerations.push(
-                json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": PATIENCE}),
-            );
-        }
-    }
 }
 
 /// What a pod gets from its class.

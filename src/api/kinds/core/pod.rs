@@ -74,7 +74,7 @@ impl Strategy for Pod {
 
     fn prepare_for_create(&self, object: &mut Object) {
         first_generation(object);
-        admission::complete(map_mut(object, "spec"));
+        admission::tolerate(map_mut(object, "spec"));
         let gated = !items(&object["spec"]["schedulingGates"]).is_empty();
         let mut status = json!({"phase": "Pending", "qosClass": quality::of_service(&object["spec"])});
         if gated {

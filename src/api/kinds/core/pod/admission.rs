@@ -1,25 +1,12 @@
-//! What kube-apiserver's standard admission adds to every new pod: tolerations of nodes that are gone for a moment, and
-//! a priority.
+//! What kube-apiserver's standard admission adds to every pod that can be added without looking anything up:
+//! tolerations of nodes that are gone for a moment.
 
 use serde_json::{Value, json};
 
-use crate::json::{default_to, items, put, text};
+use crate::json::{items, put, text};
 
 /// Seconds a pod stays on a node that is not ready or cannot be reached.
 const TOLERATED_SECONDS: i64 = 300;
-
-/// Completes the spec of a new pod.
-pub(super) fn complete(spec: &mut Value) {
-    tolerate(spec);
-    let priority = match text(&spec["priorityClassName"]) {
-        "" => 0,
-        "system-cluster-critical" => 2_000_000_000,
-        "system-node-critical" => 2_000_001_000,
-        _ => return,
-    };
-    default_to(spec, "priority", priority);
-    default_to(spec, "preemptionPolicy", "PreemptLowerPriority");
-}
 
 /// Adds the tolerations every pod has, unless it has its own.
 pub(super) fn tolerate(spec: &mut Value) {
@@ -42,22 +29,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tolerations_and_priority_are_added_once() {
+    fn tolerations_are_added_once() {
         let mut spec = json!({"tolerations": [{"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}]});
-        complete(&mut spec);
+        tolerate(&mut spec);
         let keys: Vec<&str> = items(&spec["tolerations"]).iter().map(|t| text(&t["key"])).collect();
         assert_eq!(keys, ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]);
-        assert_eq!(spec["priority"], 0);
         let once = spec.clone();
-        complete(&mut spec);
+        tolerate(&mut spec);
         assert_eq!(spec, once);
     }
 
     #[test]
     fn a_pod_that_tolerates_everything_is_left_alone() {
-        let mut spec = json!({"tolerations": [{"operator": "Exists"}], "priorityClassName": "system-node-critical"});
-        complete(&mut spec);
+        let mut spec = json!({"tolerations": [{"operator": "Exists"}]});
+        tolerate(&mut spec);
         assert_eq!(items(&spec["tolerations"]).len(), 1);
-        assert_eq!(spec["priority"], 2_000_001_000);
     }
 }

@@ -272,9 +272,8 @@ fn external_traffic(spec: &At<'_>, errors: &mut ErrorList) {
     }
     let check = spec.key("healthCheckNodePort");
     if needs_health_check(spec.value) {
-        if check.int() == 0 {
-            errors.push(check.required(""));
-        } else {
+        // The server allocates one if there is none.
+        if check.int() != 0 {
             port_number(&check, errors);
         }
     } else if check.int() != 0 {
