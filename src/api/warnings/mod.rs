@@ -3,19 +3,25 @@
 use std::collections::{BTreeMap, HashSet};
 
 use apimachinery::{Object, names, text::go_quote};
-use serde_json::Value;
 
 use crate::{
     json::text,
     validation::{At, resources},
 };
 
-/// Warnings about a pod template, unless it is the old one.
-pub(crate) fn pod_template(at: &At<'_>, old: Option<&Value>) -> Vec<String> {
-    if old.is_some_and(|old| old == at.value) {
-        return Vec::new();
+/// Warnings about a pod template, if there is reason to look at it.
+pub(crate) fn pod_template(at: &At<'_>, changed: bool) -> Vec<String> {
+    if changed {
+        pod(&at.key("spec"), &at.key("metadata"))
+    } else {
+        Vec::new()
     }
-    pod(&at.key("spec"), &at.key("metadata"))
+}
+
+/// Whether an object is new or its spec changed, by its generation.
+pub(crate) fn spec_changed(object: &Object, old: Option<&Object>) -> bool {
+    let generation = |object: &Object| apimachinery::meta::generation(object);
+    old.is_none_or(|old| generation(old) != generation(object))
 }
 
 /// A name that pods inherit but that is no good host name.

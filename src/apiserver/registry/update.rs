@@ -169,7 +169,7 @@ impl Registry {
         }
         wrong.dedup();
         check(resource, name, &wrong)?;
-        if write.subresource.is_empty() {
+        if matches!(write.subresource, "" | "scale") {
             for text in strategy.warnings(&object, Some(old)) {
                 write.warnings.add(text);
             }

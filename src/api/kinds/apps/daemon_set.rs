@@ -102,7 +102,7 @@ impl Strategy for DaemonSet {
     fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
         warnings::pod_template(
             &At::field(object, "spec").key("template"),
-            old.map(|o| &o["spec"]["template"]),
+            old.is_none_or(|old| old["spec"]["template"] != object["spec"]["template"]),
         )
     }
 

@@ -87,7 +87,7 @@ impl Strategy for StatefulSet {
 
     fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
         let template = At::field(object, "spec").key("template");
-        let mut warnings = warnings::pod_template(&template, old.map(|o| &o["spec"]["template"]));
+        let mut warnings = warnings::pod_template(&template, warnings::spec_changed(object, old));
         if int(&object["spec"]["revisionHistoryLimit"]) < 0 {
             let advice = "a negative value retains all historical revisions; a value >= 0 is recommended";
             warnings.push(format!("spec.revisionHistoryLimit: {advice}"));

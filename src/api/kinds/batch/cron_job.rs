@@ -83,9 +83,8 @@ impl Strategy for CronJob {
             None
         };
         let template = At::field(object, "spec").key("jobTemplate").key("spec").key("template");
-        let before = old.map(|o| &o["spec"]["jobTemplate"]["spec"]["template"]);
         name.into_iter()
-            .chain(warnings::pod_template(&template, before))
+            .chain(warnings::pod_template(&template, warnings::spec_changed(object, old)))
             .collect()
     }
 

@@ -89,7 +89,7 @@ impl Strategy for ReplicationController {
         };
         let template = At::field(object, "spec").key("template");
         name.into_iter()
-            .chain(warnings::pod_template(&template, old.map(|o| &o["spec"]["template"])))
+            .chain(warnings::pod_template(&template, warnings::spec_changed(object, old)))
             .collect()
     }
 
