@@ -2,6 +2,8 @@
 //!
 //! This file parses and dispatches; what the processes do is in the crates they are named after.
 
+mod standalone;
+
 use clap::{Parser, Subcommand};
 
 #[global_allocator]
@@ -27,8 +29,8 @@ enum Command {
     Lb(Box<lb::Args>),
     /// A member cluster in one process, for trying out, demos and tests
     Minicluster(Box<minicluster::Args>),
-    /// The global load balancer: every Ingress, each client by the nearest cluster that has room
-    Lb(Box<lb::Args>),
+    /// apiserver, controller-manager and lb in one process, on the embedded store
+    Standalone(Box<standalone::Args>),
 }
 
 fn main() -> std::process::ExitCode {
@@ -55,7 +57,7 @@ fn serve(command: Command) -> anyhow::Result<()> {
             Command::ControllerManager(args) => Ok(controllers::run(*args, shutdown).await?),
             Command::Lb(args) => Ok(lb::run(*args, shutdown).await?),
             Command::Minicluster(args) => Ok(minicluster::run(*args, shutdown).await?),
-            Command::Lb(args) => Ok(lb::run(*args, shutdown).await?),
+            Command::Standalone(args) => standalone::run(*args, shutdown).await,
         }
     })
 }

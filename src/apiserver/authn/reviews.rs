@@ -198,7 +198,8 @@ async fn bind(bound: &mut Bound, to: &BoundTo, objects: &dyn TokenObjects) -> Re
             let account = found
                 .pointer("/spec/serviceAccountName")
                 .and_then(Value::as_str)
-                .unwrap_or_default();
+                .filter(|name| !name.is_empty())
+                .unwrap_or("default");
             if account != bound.account.name {
                 return Err(Status::bad_request(format!(
                     "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",

@@ -12,7 +12,6 @@ mod service_accounts;
 
 use std::sync::Arc;
 
-use api::Profile;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -26,9 +25,7 @@ pub(crate) fn start(registry: &Arc<Registry>, ca_pem: &str, stop: &CancellationT
     let tracker = TaskTracker::new();
     tracker.spawn(garbage::run(registry.clone(), stop.clone()));
     tracker.spawn(namespaces::run(registry.clone(), stop.clone()));
-    if registry.profile == Profile::Federation {
-        tracker.spawn(service_accounts::run(registry.clone(), ca_pem.to_owned(), stop.clone()));
-    }
+    tracker.spawn(service_accounts::run(registry.clone(), ca_pem.to_owned(), stop.clone()));
     tracker.close();
     tracker
 }

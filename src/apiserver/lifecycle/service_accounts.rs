@@ -1,6 +1,6 @@
 //! Gives every namespace its `default` ServiceAccount and the CA that pods verify the server with.
 //!
-//! In member clusters the minicluster's (or kube-controller-manager's) controllers do this.
+//! A kube-controller-manager that runs against this server does the same; whoever comes second finds it done.
 
 use std::{sync::Arc, time::Duration};
 
