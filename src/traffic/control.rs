@@ -106,6 +106,7 @@ pub struct Control<K> {
     drained: Vec<bool>,
     health: Vec<(f64, bool)>,
     returned: Vec<Option<Duration>>,
+    has_served: Vec<bool>,
     last_tick: Option<Duration>,
 }
 
@@ -119,6 +120,7 @@ impl<K: Eq + Hash + Clone> Control<K> {
             drained: Vec::new(),
             health: Vec::new(),
             returned: Vec::new(),
+            has_served: Vec::new(),
             last_tick: None,
         }
     }
@@ -189,14 +191,16 @@ impl<K: Eq + Hash + Clone> Control<K> {
             .collect();
         if health.len() != self.health.len() {
             self.returned = vec![None; health.len()];
+            self.has_served = health.iter().map(|(_, serves)| *serves).collect();
             self.drained = vec![false; health.len()];
             self.published.clear();
             self.health = health;
             return true;
         }
-        for ((before, after), returned) in self.health.iter().zip(&health).zip(&mut self.returned) {
-            if after.1 && !before.1 {
-                *returned = Some(now);
+        for (i, (before, after)) in self.health.iter().zip(&health).enumerate() {
+            // Its first start is no return: there is nothing to be careful about yet.
+            if after.1 && !before.1 && std::mem::replace(&mut self.has_served[i], true) {
+                self.returned[i] = Some(now);
             }
         }
         let changed = health != self.health;
@@ -302,6 +306,17 @@ mod tests {
             control.tick(at(second), &both, &[sample(1)], &options);
         }
         assert_eq!(first_share(&control.tick(at(62), &both, &[sample(1)], &options)), 1.0);
+    }
+
+    #[test]
+    fn a_cluster_that_starts_for_the_first_time_serves_in_full_at_once() {
+        let mut control = Control::new(Tuning::default());
+        let options = Options::default();
+        let starting = [Cluster::of_health(0.0, 0.0), Cluster::of_health(10.0, 10.0)];
+        control.tick(at(0), &starting, &[sample(10)], &options);
+        let started = [Cluster::of_health(10.0, 10.0), Cluster::of_health(10.0, 10.0)];
+        let plan = control.tick(at(1), &started, &[sample(10)], &options);
+        assert_eq!(first_share(&plan), 1.0);
     }
 
     #[test]
