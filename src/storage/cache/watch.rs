@@ -134,7 +134,7 @@ impl<C: Codec> Watch<C> {
                     self.history = Some(self.reopen().await?);
                     continue;
                 };
-                if let Some(event) = self.from_history(item?) {
+                if let Some(event) = self.take_history(item?) {
                     return Ok(vec![event]);
                 }
                 continue;
@@ -226,7 +226,7 @@ impl<C: Codec> Watch<C> {
     }
 
     /// Handles one item of the store's history, and leaves it when the ring can take over.
-    fn from_history(&mut self, item: WatchItem) -> Option<Arc<Event<C::Payload>>> {
+    fn take_history(&mut self, item: WatchItem) -> Option<Arc<Event<C::Payload>>> {
         let event = match item {
             WatchItem::Progress(revision) => {
                 self.reached = self.reached.max(revision.0);

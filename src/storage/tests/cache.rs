@@ -1,5 +1,7 @@
 //! The watch cache over a store: what readers and watchers may rely on.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     sync::{
         Arc,

@@ -1,5 +1,7 @@
 //! Acknowledged writes survive `kill -9`, however often and whenever it comes.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader},
