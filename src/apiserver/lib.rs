@@ -198,7 +198,13 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
 }
 
 fn openapi_resources(profile: Profile) -> Vec<openapi::Resource> {
+    let known = |def: &&api::KindDef| {
+        apimachinery::schema::Schema::global()
+            .type_by_name(def.type_name)
+            .is_some()
+    };
     api::kinds::of_profile(profile)
+        .filter(known)
         .flat_map(openapi::resources_of)
         .collect()
 }

@@ -1,5 +1,6 @@
 //! Every served kind. A kind is added here and in its own module, nowhere else.
 
+pub mod absent;
 pub mod apps;
 pub mod autoscaling;
 pub mod batch;
@@ -70,6 +71,7 @@ const KINDS: &[KindDef] = &[
     core::secret::DEF,
     core::service_account::DEF,
     core::service::DEF,
+    absent::VALIDATING_ADMISSION_POLICY,
     apps::controller_revision::DEF,
     apps::daemon_set::DEF,
     apps::deployment::DEF,
@@ -85,6 +87,7 @@ const KINDS: &[KindDef] = &[
     autoscaling::V1,
     batch::cron_job::DEF,
     batch::job::DEF,
+    absent::CERTIFICATE_SIGNING_REQUEST,
     coordination::DEF,
     discovery::DEF,
     events::DEF,
@@ -95,14 +98,25 @@ const KINDS: &[KindDef] = &[
     federation::DEF,
     networking::ingress_class::DEF,
     networking::ingress::DEF,
+    absent::IP_ADDRESS,
     networking::network_policy::DEF,
+    absent::SERVICE_CIDR,
     policy::DEF,
     rbac::CLUSTER_ROLE_BINDING,
     rbac::CLUSTER_ROLE,
     rbac::ROLE_BINDING,
     rbac::ROLE,
+    absent::DEVICE_CLASS,
+    absent::RESOURCE_CLAIM,
+    absent::RESOURCE_CLAIM_TEMPLATE,
+    absent::RESOURCE_SLICE,
     scheduling::DEF,
+    absent::CSI_DRIVER,
+    absent::CSI_NODE,
+    absent::CSI_STORAGE_CAPACITY,
     storage::DEF,
+    absent::VOLUME_ATTACHMENT,
+    absent::VOLUME_ATTRIBUTES_CLASS,
 ];
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub mod write;
 use std::sync::Arc;
 
 use api::Subresource;
-use apimachinery::{Object, status::Status};
+use apimachinery::{Object, schema::Schema, status::Status};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use hyper::upgrade::OnUpgrade;
@@ -76,6 +76,25 @@ impl Context {
     /// 406 if nothing of it.
     pub fn accepted(&self, offer: negotiate::Offer) -> Result<Accepted, Status> {
         negotiate::negotiate(self.header(header::ACCEPT), offer, self.pretty())
+    }
+
+    /// What the client accepts of an offer about objects of a kind: those without a schema have no protobuf form.
+    ///
+    /// # Errors
+    /// 406 if nothing of it.
+    pub fn accepted_of(&self, resource: &Resource, offer: negotiate::Offer) -> Result<Accepted, Status> {
+        let accept = self.header(header::ACCEPT);
+        if Schema::global().type_by_name(resource.def.type_name).is_some() {
+            return negotiate::negotiate(accept, offer, self.pretty());
+        }
+        let others: Vec<&str> = accept
+            .split(',')
+            .filter(|clause| !clause.contains("protobuf"))
+            .collect();
+        if others.is_empty() && !accept.is_empty() {
+            return Err(Status::not_acceptable(&["application/json", "application/yaml"]));
+        }
+        negotiate::negotiate(&others.join(","), offer, self.pretty())
     }
 
     /// Decodes the body as an object of a kind in its served version.

@@ -52,7 +52,7 @@ pub fn shaped(
 /// # Errors
 /// 404, 406, 504.
 pub async fn get(context: &Context, resource: &Resource) -> Result<Reply, Status> {
-    let accepted = context.accepted(Offer::Object)?;
+    let accepted = context.accepted_of(resource, Offer::Object)?;
     let registry = &context.server.registry;
     let version = context.query.text("resourceVersion");
     if !version.is_empty() && version != "0" {
@@ -82,7 +82,7 @@ pub async fn get(context: &Context, resource: &Resource) -> Result<Reply, Status
 /// # Errors
 /// 400, 406, 410, 422, 504.
 pub async fn list(context: &Context, resource: &Resource) -> Result<Reply, Status> {
-    let accepted = context.accepted(Offer::List)?;
+    let accepted = context.accepted_of(resource, Offer::List)?;
     let options = ListOptions::parse(&context.query, false)?;
     let selection = Selection::parse(resource, &options.label_selector, &options.field_selector)?;
     let page = context

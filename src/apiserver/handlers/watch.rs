@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use apimachinery::{Object, status::Status};
+use apimachinery::{Object, protobuf::encode_watch_event, status::Status};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http::Response;
@@ -40,7 +40,7 @@ struct Framer {
 /// # Errors
 /// 400, 406, 422, 504 before the stream begins.
 pub async fn watch(context: &Context, resource: &Arc<Resource>) -> Result<Reply, Status> {
-    let accepted = context.accepted(Offer::Watch)?;
+    let accepted = context.accepted_of(resource, Offer::Watch)?;
     let options = ListOptions::parse(&context.query, true)?;
     let mut selection = Selection::parse(resource, &options.label_selector, &options.field_selector)?;
     if !context.info.name.is_empty() {
@@ -156,8 +156,28 @@ impl Framer {
     }
 
     fn encode(&self, kind: &str, object: Object) -> Option<Bytes> {
+        if self.format == Format::Protobuf {
+            return protobuf_frame(kind, &object);
+        }
         let event = json!({"type": kind, "object": object});
         reply::encode(&event, Format::Json, false).ok().map(Bytes::from)
+    }
+}
+
+/// A protobuf event, behind its length in four bytes.
+fn protobuf_frame(kind: &str, object: &Object) -> Option<Bytes> {
+    match encode_watch_event(kind, object) {
+        Ok(event) => {
+            let length = u32::try_from(event.len()).ok()?;
+            Some([&length.to_be_bytes()[..], &event].concat().into())
+        }
+        Err(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot write an event as protobuf"
+            );
+            None
+        }
     }
 }
 
@@ -169,4 +189,25 @@ fn json_frame(kind: EventKind, value: &[u8], revision: u64) -> Bytes {
     codec::write_wire(&mut out, value, revision, 0);
     out.extend_from_slice(b"}\n");
     out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protobuf_event_stands_behind_its_length() {
+        let object = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}});
+        let frame = protobuf_frame("BOOKMARK", &object).unwrap();
+        let length = u32::from_be_bytes(frame[..4].try_into().unwrap());
+        assert_eq!(length as usize, frame.len() - 4);
+        // Field 1 of the event, a text: its type.
+        assert_eq!(&frame[4..14], b"\x0a\x08BOOKMARK");
+    }
+
+    #[test]
+    fn a_json_event_is_one_line() {
+        let frame = json_frame(EventKind::Added, br#"{"metadata":{"name":"a","uid":"u"}}"#, 9);
+        assert_eq!(&frame[..], b"{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"a\",\"uid\":\"u\",\"resourceVersion\":\"9\"}}}\n");
+    }
 }

@@ -56,7 +56,7 @@ pub fn options(context: &Context, kind: &str) -> Result<WriteOptions, Status> {
 /// # Errors
 /// 406.
 pub fn answer(context: &Context, resource: &Resource, code: u16, object: Object) -> Result<Reply, Status> {
-    let accepted = context.accepted(Offer::Object)?;
+    let accepted = context.accepted_of(resource, Offer::Object)?;
     let mut stored = object;
     if accepted.transform != crate::request::Transform::None
         && let Some(conversion) = resource.conversion()
@@ -75,7 +75,7 @@ pub fn answer(context: &Context, resource: &Resource, code: u16, object: Object)
 /// # Errors
 /// What the client is told.
 pub async fn create(context: &Context, resource: &Resource, bytes: &Bytes) -> Result<Reply, Status> {
-    context.accepted(Offer::Object)?;
+    context.accepted_of(resource, Offer::Object)?;
     let options = options(context, "CreateOptions")?;
     let object = context.decode(resource, bytes, options.field_validation)?;
     let created = context
@@ -106,7 +106,7 @@ impl Change for Replace {
 /// # Errors
 /// What the client is told.
 pub async fn update(context: &Context, resource: &Resource, bytes: &Bytes) -> Result<Reply, Status> {
-    context.accepted(Offer::Object)?;
+    context.accepted_of(resource, Offer::Object)?;
     let options = options(context, "UpdateOptions")?;
     let object = context.decode(resource, bytes, options.field_validation)?;
     check_name(context, resource, &object)?;
@@ -156,7 +156,7 @@ pub fn check_name(context: &Context, resource: &Resource, object: &Object) -> Re
 /// # Errors
 /// What the client is told.
 pub async fn patch(context: &Context, resource: &Resource, bytes: &Bytes) -> Result<Reply, Status> {
-    context.accepted(Offer::Object)?;
+    context.accepted_of(resource, Offer::Object)?;
     let patch = Patch::parse(context, resource, Target::of(resource), bytes)?;
     let write = write(context, resource, patch.options());
     let updated = context

@@ -157,6 +157,10 @@ pub fn negotiate(accept: &str, offer: Offer, pretty: bool) -> Result<Accepted, S
         let Some(transform) = transform_of(&clause, offer) else {
             continue;
         };
+        // A table has no protobuf form.
+        if format == Format::Protobuf && matches!(transform, Transform::Table(_)) {
+            continue;
+        }
         return Ok(Accepted {
             format,
             transform,

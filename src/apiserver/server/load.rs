@@ -1,11 +1,20 @@
 //! How much is served at a time, and what is measured of it.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::Pin,
+    task::{self, Poll},
+    time::{Duration, Instant},
+};
 
+use bytes::Bytes;
+use http_body::Frame;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{handlers::Context, reply::Reply};
+use crate::{
+    handlers::Context,
+    reply::{self, Body, BoxError, Reply},
+};
 
 /// A request waits this long for its turn before it is refused.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
@@ -31,6 +40,28 @@ pub struct Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.gauge.dec();
+    }
+}
+
+/// A body with what is counted while it lasts.
+struct Held {
+    body: Body,
+    _turn: Turn<'static>,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 }
 
@@ -83,7 +114,7 @@ impl Load {
     /// Waits for the request's turn; `None` if it does not come in time.
     pub async fn turn(&self, context: &Context) -> Option<Turn<'_>> {
         if is_long_running(context) || !context.info.is_resource {
-            let gauge = self.long_running.with_label_values(&[context.info.verb.as_str()]);
+            let gauge = self.inflight.with_label_values(&["exempt"]);
             gauge.inc();
             return Some(Turn { _permit: None, gauge });
         }
@@ -102,6 +133,18 @@ impl Load {
         let gauge = self.inflight.with_label_values(&[kind]);
         gauge.inc();
         Some(Turn { _permit: permit, gauge })
+    }
+
+    /// Counts a request that goes on with its answer's body as long as that lasts.
+    #[must_use]
+    pub fn hold(&self, context: &Context, reply: Reply) -> Reply {
+        if !is_long_running(context) || !reply.status().is_success() {
+            return reply;
+        }
+        let gauge = self.long_running.with_label_values(&[context.info.verb.as_str()]);
+        gauge.inc();
+        let turn = Turn { _permit: None, gauge };
+        reply.map(|body| reply::boxed(Held { body, _turn: turn }))
     }
 
     /// Counts an answered request.

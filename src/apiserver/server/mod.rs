@@ -92,6 +92,7 @@ impl Server {
             Err(status) => refuse(&context, &status),
         };
         self.load.answered(&context, since, &reply);
+        let reply = self.load.hold(&context, reply);
         finish(&context, reply, audit_id)
     }
 
