@@ -184,7 +184,7 @@ fn apiserver(cluster: &ClusterState, data: &Path, etcd_port: u16) -> anyhow::Res
         file("tls-cert-file", "server.crt"),
         file("tls-private-key-file", "server.key"),
         file("client-ca-file", "ca.crt"),
-        file("service-account-key-file", "sa.key"),
+        file("service-account-key-file", "sa.crt"),
         file("service-account-signing-key-file", "sa.key"),
     ]);
     Ok(command)
