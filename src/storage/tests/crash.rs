@@ -1,10 +1,11 @@
-//! Acknowledged writes survive `kill -9`, however often and whenever it comes.
+//! Acknowledged writes survive `kill -9`, however often and whenever it comes, and a full disk harms only those who
+//! write to it meanwhile.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
@@ -116,4 +117,86 @@ async fn acknowledged_writes_survive_kill_9() {
             );
         }
     }
+}
+
+const FULL_DIRECTORY: &str = "STORAGE_FULL_DIRECTORY";
+/// No file may grow beyond this: to the store that is a full disk.
+const FULL_BYTES: u64 = 128 << 10;
+
+/// Not a test of its own: the child of the test below, which may not write large files until its parent says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child_that_meets_a_full_disk() {
+    let Some(directory) = std::env::var_os(FULL_DIRECTORY) else {
+        return;
+    };
+    let store = embedded::open(Path::new(&directory)).unwrap();
+    let create = |number: usize| {
+        let store = Arc::clone(&store);
+        async move {
+            store
+                .create(&format!("/w/{number:05}"), Bytes::from(vec![b'x'; 1000]), None)
+                .await
+        }
+    };
+    let results = futures::future::join_all((0..400).map(create)).await;
+    let written: Vec<_> = results.into_iter().flatten().collect();
+    let mut more = 400;
+    let mut acknowledged = written.len();
+    while create(more).await.is_ok() {
+        acknowledged += 1;
+        more += 1;
+    }
+    assert!(store.check().await.is_err(), "a store that cannot write is not ready");
+    let page = store.list("/w/", ListOptions::default()).await.unwrap();
+    assert_eq!(
+        page.items.len(),
+        acknowledged,
+        "reads go on, and show what was acknowledged"
+    );
+    let newest = store.revision().await.unwrap();
+    println!("full {acknowledged}");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    let after = create(99_999).await.unwrap();
+    assert_eq!(after.modified.0, newest.0 + 1, "what failed took no revision");
+    store.check().await.unwrap();
+    println!("recovered {}", acknowledged + 1);
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_its_writers_and_is_forgotten_when_there_is_space() {
+    let directory = tempfile::tempdir().unwrap();
+    let limited = format!("--fsize={FULL_BYTES}:unlimited");
+    let script = "trap '' XFSZ; exec \"$0\" --exact child_that_meets_a_full_disk --nocapture";
+    let child = Command::new("prlimit")
+        .args([&limited, "sh", "-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .env(FULL_DIRECTORY, directory.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else {
+        println!("skipped: a full disk (prlimit of util-linux is not installed)");
+        return;
+    };
+    let mut acknowledged = None;
+    let number = |line: &str, word: &str| line.split(word).nth(1)?.trim().parse::<usize>().ok();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if number(&line, "full ").is_some() {
+            let pid = format!("--pid={}", child.id());
+            assert!(
+                Command::new("prlimit")
+                    .args([&pid, "--fsize=unlimited"])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        }
+        acknowledged = number(&line, "recovered ").or(acknowledged);
+    }
+    assert!(child.wait().unwrap().success());
+    let store = embedded::open(directory.path()).unwrap();
+    let page = store.list("/w/", ListOptions::default()).await.unwrap();
+    assert_eq!(Some(page.items.len()), acknowledged);
 }
