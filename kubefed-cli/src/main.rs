@@ -56,7 +56,7 @@ impl Default for Common {
 #[derive(Subcommand)]
 enum Command {
     /// Start a federation control plane in a host cluster
-    Init(init::InitArgs),
+    Init(Box<init::InitArgs>),
     /// Add a cluster to the federation
     Join(join::JoinArgs),
     /// Remove a cluster from the federation
@@ -75,7 +75,7 @@ enum Command {
 async fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        Command::Init(args) => init::run(&cli.common, args).await,
+        Command::Init(args) => init::run(&cli.common, *args).await,
         Command::Join(args) => join::run(&cli.common, args).await,
         Command::Unjoin(args) => unjoin::run(&cli.common, args).await,
         Command::Local(args) => local::run(args).await,

@@ -44,14 +44,19 @@ enum Output {
 pub fn run(args: TrafficArgs) -> anyhow::Result<()> {
     let text = if args.filename.as_os_str() == "-" {
         let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("cannot read the scenario from standard input")?;
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("cannot read the scenario from standard input")?;
         text
     } else {
-        std::fs::read_to_string(&args.filename).with_context(|| format!("cannot read the scenario {}", args.filename.display()))?
+        std::fs::read_to_string(&args.filename)
+            .with_context(|| format!("cannot read the scenario {}", args.filename.display()))?
     };
     let answer = compute(&text).with_context(|| format!("cannot compute the scenario {}", args.filename.display()))?;
     let printed = print(&answer, args.output)?;
-    std::io::stdout().write_all(printed.as_bytes()).context("cannot print the answer")
+    std::io::stdout()
+        .write_all(printed.as_bytes())
+        .context("cannot print the answer")
 }
 
 /// JSON is YAML, so one parser reads both.
@@ -78,9 +83,17 @@ fn table(answer: &Answer) -> String {
             rows.push([origin.clone(), "<refused>".to_owned(), percent(shed)]);
         }
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or_default()
+    };
     let (first, second) = (width(0), width(1));
-    let mut text: String = rows.iter().map(|[origin, cluster, share]| format!("{origin:first$}   {cluster:second$}   {share}\n")).collect();
+    let mut text: String = rows
+        .iter()
+        .map(|[origin, cluster, share]| format!("{origin:first$}   {cluster:second$}   {share}\n"))
+        .collect();
     if !answer.flags.is_empty() {
         text += &format!("\nFlags: {}\n", answer.flags.join(" "));
     }

@@ -6,13 +6,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
 use kube::config::Kubeconfig;
 
 use super::process::Process;
 use super::state::ClusterState;
 use super::{Kubernetes, real};
+use crate::kubeconfig;
 use crate::progress::wait_for;
-use crate::{Common, kubeconfig};
 
 /// A port of 127.0.0.1 that nobody listens on now.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
@@ -89,61 +91,56 @@ fn spawn_minicluster(dir: &Path, cluster: &ClusterState, nodes: u32) -> anyhow::
 /// Waits for the cluster; returns its administrator's kubeconfig.
 async fn ready(dir: &Path, cluster: &ClusterState) -> anyhow::Result<Kubeconfig> {
     let file = data_dir(dir, &cluster.name).join("admin.kubeconfig");
-    let alive = || cluster.processes.iter().all(Process::is_alive);
-    let config = wait_for(
-        &format!("cluster {} to start", cluster.name),
-        Duration::from_secs(60),
-        || async {
-            if !alive() {
-                let log = log_file(dir, &cluster.name);
-                let text = std::fs::read_to_string(&log).unwrap_or_default();
-                let tail: Vec<_> = text.lines().rev().take(3).collect();
-                return Ok(Some(Err(anyhow::anyhow!(
-                    "cluster {} ended while starting; the end of {}:\n{}",
-                    cluster.name,
-                    log.display(),
-                    tail.into_iter().rev().collect::<Vec<_>>().join("\n")
-                ))));
-            }
-            if !file.exists() {
-                return Ok(None);
-            }
-            let common = Common {
-                kubeconfig: Some(file.clone()),
-                ..Common::default()
-            };
-            let config = kubeconfig::read(&common)?;
-            let context = config.current_context.clone().context("no current context")?;
-            let client = kubeconfig::client(&config, &context).await?;
-            let nodes = kube::Api::<k8s_openapi::api::core::v1::Node>::all(client)
-                .list(&Default::default())
-                .await?;
-            let ready = nodes.items.iter().any(|n| {
-                let conditions = n.status.as_ref().and_then(|s| s.conditions.as_ref());
-                conditions
-                    .into_iter()
-                    .flatten()
-                    .any(|c| c.type_ == "Ready" && c.status == "True")
-            });
-            Ok(ready.then_some(Ok(config)))
-        },
-    )
+    let what = format!("cluster {} to start", cluster.name);
+    let ended = || !cluster.processes.iter().all(Process::is_alive);
+    let config = wait_for(&what, Duration::from_secs(60), || async {
+        if ended() {
+            return Ok(Some(None));
+        }
+        if !file.exists() {
+            return Ok(None);
+        }
+        let config = Kubeconfig::read_from(&file)?;
+        Ok(has_ready_node(&config).await?.then_some(Some(config)))
+    })
     .await?;
-    config
+    config.with_context(|| ended_while_starting(dir, cluster))
+}
+
+/// What to say of a cluster that ended at once: the end of its log tells why.
+fn ended_while_starting(dir: &Path, cluster: &ClusterState) -> String {
+    let log = log_file(dir, &cluster.name);
+    let text = std::fs::read_to_string(&log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    let end = lines[lines.len().saturating_sub(3)..].join("\n");
+    format!(
+        "cluster {} ended while starting; the end of {}:\n{end}",
+        cluster.name,
+        log.display()
+    )
+}
+
+async fn nodes(config: &Kubeconfig) -> anyhow::Result<Vec<Node>> {
+    let context = config.current_context.clone().context("no current context")?;
+    let client = kubeconfig::client(config, &context).await?;
+    Ok(Api::all(client).list(&Default::default()).await?.items)
+}
+
+async fn has_ready_node(config: &Kubeconfig) -> anyhow::Result<bool> {
+    let ready = |node: &Node| {
+        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+        conditions
+            .into_iter()
+            .flatten()
+            .any(|c| c.type_ == "Ready" && c.status == "True")
+    };
+    Ok(nodes(config).await?.iter().any(ready))
 }
 
 /// The range of pod addresses, as the nodes tell it.
 async fn pod_cidr(config: &Kubeconfig) -> anyhow::Result<String> {
-    let context = config.current_context.clone().context("no current context")?;
-    let client = kubeconfig::client(config, &context).await?;
-    let nodes = kube::Api::<k8s_openapi::api::core::v1::Node>::all(client)
-        .list(&Default::default())
-        .await?;
-    let of_node = nodes
-        .items
-        .iter()
-        .find_map(|n| n.metadata.annotations.as_ref()?.get(POD_CIDR_ANNOTATION).cloned());
-    Ok(of_node.unwrap_or_default())
+    let of_node = |node: &Node| node.metadata.annotations.as_ref()?.get(POD_CIDR_ANNOTATION).cloned();
+    Ok(nodes(config).await?.iter().find_map(of_node).unwrap_or_default())
 }
 
 /// Annotation of minicluster nodes: the pod range of the whole cluster.
