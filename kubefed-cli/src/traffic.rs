@@ -18,7 +18,7 @@ use traffic::scenario::{self, Answer, Scenario};
 ///              drainBelow: 0.25, restoreAt: 0.35, previouslyDrained: []}
 #[derive(Debug, Clone, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub struct TrafficArgs {
+pub(crate) struct TrafficArgs {
     /// The scenario file; `-` is standard input.
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     filename: PathBuf,
@@ -41,7 +41,7 @@ enum Output {
 ///
 /// # Errors
 /// When the file cannot be read or makes no sense.
-pub fn run(args: TrafficArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: TrafficArgs) -> anyhow::Result<()> {
     let text = if args.filename.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin()

@@ -425,7 +425,8 @@ mod tests {
             let line: serde_json::Value = serde_json::from_str(&buffer.text).expect("JSON");
             prop_assert_eq!(line["path"].as_str(), Some(&*path));
             prop_assert_eq!(line["userAgent"].as_str(), Some(&*agent));
-            prop_assert_eq!(decimal(number, &mut [0; 20]), number.to_string());
+            let mut digits = [0; 20];
+            prop_assert_eq!(decimal(number, &mut digits), number.to_string());
         }
     }
 }

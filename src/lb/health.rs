@@ -21,8 +21,9 @@ use crate::{
 
 /// Checks at the same time.
 const CONCURRENT: usize = 64;
-/// Healthy endpoints that are checked in one round; with more, they take turns.
-const MOST_HEALTHY: usize = 100;
+/// Healthy endpoints, and as many ill ones, that are checked in one round; with more, they take turns. A cluster that
+/// was cut off must not hold up the checks of the others.
+const MOST: usize = 64;
 /// Shortest time between two rounds, however many requests fail.
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
 /// Silences in a row that make an endpoint unhealthy.
@@ -85,12 +86,13 @@ fn due(
             }
         }
     }
-    let most = if hurried { healthy.len() } else { MOST_HEALTHY };
-    if healthy.len() > most {
-        let start = *turn % healthy.len();
-        healthy.rotate_left(start);
-        healthy.truncate(most);
-        *turn = turn.wrapping_add(most);
+    *turn = turn.wrapping_add(MOST);
+    for checks in [&mut healthy, &mut ill] {
+        if checks.len() > MOST {
+            let start = *turn % checks.len();
+            checks.rotate_left(start);
+            checks.truncate(MOST);
+        }
     }
     ill.extend(healthy);
     ill

@@ -315,7 +315,7 @@ pub fn load(dir: &Path) -> Result<Option<Objects>, SavedError> {
 }
 
 /// Saves for the next start, readable by the owner alone: private keys are in it.
-fn save(dir: &Path, objects: &Objects) -> Result<(), SavedError> {
+pub(crate) fn save(dir: &Path, objects: &Objects) -> Result<(), SavedError> {
     let path = dir.join(SAVED);
     let next = dir.join(format!("{SAVED}.next"));
     let text = serde_json::to_vec(objects).map_err(|source| SavedError::Damaged {

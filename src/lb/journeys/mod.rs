@@ -1,0 +1,11 @@
+//! Tests over real sockets: clients and endpoints are scripted, the configuration is given.
+
+mod api;
+mod bodies;
+mod failover;
+mod hostile;
+mod http2;
+mod lifecycle;
+mod routing;
+mod support;
+mod upgrade;
