@@ -28,7 +28,7 @@ pub(crate) fn pod_spec(at: &At<'_>, place: Place, errors: &mut ErrorList) {
     }
     let claims: Vec<At<'_>> = at.key("resourceClaims").items().collect();
     let context = Context {
-        volumes: volume::volumes(&at.key("volumes"), errors),
+        volumes: volume::volumes(&at.key("volumes"), place, errors),
         grace: grace.value.as_i64(),
         host_users: *at.key("hostUsers").value != false,
         claims: claims.iter().map(|claim| claim.key("name").text()).collect(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use apimachinery::{field::ErrorList, names};
 use serde_json::Value;
 
-use super::{At, container::field_ref, resources};
+use super::{At, container::field_ref, pod_spec::Place, resources};
 
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 
@@ -44,11 +44,15 @@ const SOURCES: &[&str] = &[
 ];
 
 /// Errors of `spec.volumes`; answers the good ones by name.
-pub(crate) fn volumes<'a>(at: &At<'a>, errors: &mut ErrorList) -> BTreeMap<&'a str, &'a Value> {
+pub(crate) fn volumes<'a>(at: &At<'a>, place: Place, errors: &mut ErrorList) -> BTreeMap<&'a str, &'a Value> {
     let mut good: BTreeMap<&str, &Value> = BTreeMap::new();
     for volume in at.items() {
         let before = errors.len();
         source(&volume, errors);
+        let image = volume.key("image");
+        if place == Place::Pod && image.is_set() && image.key("reference").text().is_empty() {
+            errors.push(image.key("reference").required(""));
+        }
         let name = volume.key("name");
         super::required_text(&name, names::dns1123_label, errors);
         if good.contains_key(name.text()) {

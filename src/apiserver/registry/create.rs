@@ -79,7 +79,9 @@ impl Registry {
         let stored = self.store_new(write, &name, object).await;
         match stored {
             Ok(mut object) => {
-                reserved.keep();
+                if !write.options.dry_run {
+                    reserved.keep();
+                }
                 resource.to_served(&mut object);
                 Ok(object)
             }

@@ -115,10 +115,6 @@ impl Strategy for ReplicaSet {
         errors
     }
 
-    fn selectable_values(&self, object: &Object) -> Vec<String> {
-        vec![int(&object["status"]["replicas"]).to_string()]
-    }
-
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         let (spec, status) = (&object["spec"], &object["status"]);
         let [names, images] = printers::container_cells(&spec["template"]);

@@ -86,10 +86,6 @@ impl Strategy for ReplicaSetDefaults {
         apps::replica_set::DEF.strategy.default(object);
     }
 
-    fn selectable_values(&self, object: &Object) -> Vec<String> {
-        apps::replica_set::DEF.strategy.selectable_values(object)
-    }
-
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {
         apps::replica_set::DEF.strategy.row(object, now)
     }

@@ -99,3 +99,52 @@ fn state(cluster: &Object) -> &'static str {
         _ => "Unknown",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_status_of_a_cluster_is_what_its_conditions_come_to() {
+        let table = [
+            (json!([]), "Unknown"),
+            (json!([{"type": "Ready", "status": "True"}]), "Ready"),
+            (
+                json!([{"type": "Ready", "status": "True"}, {"type": "Offline", "status": "False"}]),
+                "Ready",
+            ),
+            (
+                json!([{"type": "Ready", "status": "False"}, {"type": "Offline", "status": "False"}]),
+                "NotReady",
+            ),
+            (json!([{"type": "Offline", "status": "True"}]), "Offline"),
+            (json!([{"type": "Ready", "status": "Unknown"}]), "Unknown"),
+        ];
+        for (conditions, expected) in table {
+            assert_eq!(state(&json!({"status": {"conditions": conditions}})), expected);
+        }
+    }
+
+    #[test]
+    fn rows_show_what_is_known_and_else_what_was_declared() {
+        let cluster = json!({
+            "metadata": {"name": "eu", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"region": "europe", "zones": ["a"], "serverAddressByClientCIDRs": [{"serverAddress": "https://eu"}]},
+            "status": {"version": "v1.36.2", "nodes": 3, "zones": ["a", "b"], "conditions": [{"type": "Ready", "status": "True"}]},
+        });
+        let row = DEF.strategy.row(&cluster, "2026-01-01T00:10:00Z".parse().unwrap());
+        assert_eq!(
+            Value::from(row),
+            json!(["eu", "Ready", "europe", "a,b", "v1.36.2", "10m", "https://eu", 3])
+        );
+    }
+
+    #[test]
+    fn names_are_host_names_without_dots() {
+        assert!(DEF.strategy.validate_name("us-east1-b").is_empty());
+        for bad in ["1us", "us.east", "US", ""] {
+            assert!(!DEF.strategy.validate_name(bad).is_empty(), "{bad}");
+        }
+    }
+}
