@@ -26,7 +26,7 @@ test: build tools ## Run every test, the black-box journeys included
 	$(CARGO) test --workspace --locked
 
 bench: build tools ## Measure speed and memory; prints a table
-	$(CARGO) run --release --locked -p e2e --bin bench
+	$(CARGO) run --release --locked -p e2e --example bench
 
 lint: ## Formatting and clippy, warnings denied
 	$(CARGO) fmt --all --check
