@@ -68,8 +68,8 @@ pub fn compare(case: &str, wanted: &[Recorded], got: &[Recorded]) -> Vec<Differe
     differences
 }
 
-/// The requests whose difference is there for a reason. Lines are `case: request`; a case that ends
-/// in `*` stands for all that begin so. `#` starts a comment.
+/// The requests whose difference is there for a reason. Lines are `case: request`, with a leading `?`
+/// if the answer depends on how far our controllers are. `#` starts a comment.
 ///
 /// # Errors
 /// If the file cannot be read.

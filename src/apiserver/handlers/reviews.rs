@@ -28,10 +28,12 @@ pub async fn serve(context: &Context, resource: &Resource, bytes: &Bytes) -> Opt
 async fn answer(context: &Context, resource: &Resource, bytes: &Bytes) -> Result<Reply, Status> {
     context.accepted(Offer::Object)?;
     let options = write::options(context, "CreateOptions")?;
-    let review: Object = context.decode(resource, bytes, options.field_validation)?;
+    let mut review: Object = context.decode(resource, bytes, options.field_validation)?;
+    write::write(context, resource, &options).track(None, &mut review);
+    let owned = review["metadata"]["managedFields"].clone();
     let server = &context.server.access;
     let authorizer = server.authorizer();
-    let reviewed = match resource.def.kind {
+    let mut reviewed = match resource.def.kind {
         "TokenReview" => identity::token_review(server.authentication(), review).await?,
         "SelfSubjectReview" => identity::self_subject(&context.user, context.now),
         "SelfSubjectAccessReview" => access::self_subject_access(authorizer, &context.user, review)?,
@@ -40,6 +42,9 @@ async fn answer(context: &Context, resource: &Resource, bytes: &Bytes) -> Result
         "SelfSubjectRulesReview" => access::self_subject_rules(authorizer, &context.user, review)?,
         _ => return Err(errors::unknown_resource()),
     };
+    if !owned.is_null() {
+        reviewed["metadata"]["managedFields"] = owned;
+    }
     write::answer(context, resource, 201, reviewed)
 }
 

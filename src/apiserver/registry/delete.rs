@@ -186,6 +186,7 @@ impl Registry {
                     return Ok(Deleted::Marked(object));
                 }
                 Ok(Deleted::Gone(mut object)) => {
+                    finish(delete, &mut object);
                     if !delete.options.dry_run {
                         admission::deleted(self, resource, &object);
                     }
@@ -299,6 +300,28 @@ fn set_deletion(metadata: &mut serde_json::Map<String, Value>, now: Timestamp, s
     let at = now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(now);
     metadata.insert("deletionTimestamp".into(), metadata::timestamp(at).into());
     metadata.insert("deletionGracePeriodSeconds".into(), seconds.into());
+}
+
+/// What went at once although its kind has a grace period says so: it was given none.
+fn finish(delete: &Delete<'_>, object: &mut Object) {
+    let kind = delete.resource.stored;
+    if kind
+        .strategy
+        .grace_period(object, delete.options.grace_period_seconds)
+        .is_none()
+    {
+        return;
+    }
+    let deleting = metadata::is_deleting(object);
+    let metadata = metadata::of_mut(object);
+    if !deleting {
+        set_deletion(metadata, delete.now, 0);
+        if let Some(generation) = metadata.get("generation").and_then(Value::as_i64).filter(|g| *g > 0) {
+            metadata.insert("generation".into(), (generation + 1).into());
+        }
+    }
+    metadata.insert("deletionGracePeriodSeconds".into(), 0.into());
+    codec::normalize(object);
 }
 
 fn set_dependents_finalizers(delete: &Delete<'_>, object: &mut Object) {

@@ -1,0 +1,78 @@
+//! Our API server answers as kube-apiserver did when its answers were recorded.
+//!
+//! `WIRE_RECORD=1` records them anew first, where the binaries of a real control plane lie.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use clap::Parser;
+use tokio_util::sync::CancellationToken;
+use wire::client::Client;
+use wire::{case, golden, real, run};
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    args: apiserver::Args,
+}
+
+fn folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+async fn record(cases: &[case::Case]) -> anyhow::Result<()> {
+    let binaries = real::binaries().ok_or_else(|| anyhow::anyhow!("kube-apiserver and etcd are not installed"))?;
+    let real = real::start(&binaries).await?;
+    for case in cases {
+        golden::write(folder(), &case.name, &run::run(case, &real.client).await?)?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_is_the_recorded_one() -> anyhow::Result<()> {
+    let cases = case::load(folder())?;
+    if std::env::var_os("WIRE_RECORD").is_some() {
+        record(&cases).await?;
+    }
+    let data = tempfile::tempdir()?;
+    let tokens = data.path().join("tokens.csv");
+    std::fs::write(&tokens, real::TOKENS)?;
+    let flag = |name: &str, value: &dyn std::fmt::Display| format!("--{name}={value}");
+    let line = Line::try_parse_from([
+        "apiserver".to_owned(),
+        flag("data-dir", &data.path().join("data").display()),
+        flag("secure-port", &0),
+        flag("token-auth-file", &tokens.display()),
+        flag("service-cluster-ip-range", &"10.0.0.0/16"),
+        flag("service-account-issuer", &"https://kubernetes.default.svc"),
+    ])?;
+    let shutdown = CancellationToken::new();
+    let running = apiserver::start(line.args, apiserver::Profile::Member, shutdown.clone()).await?;
+    let client = Client::new(&running.url, &running.ca_pem, real::ADMIN_TOKEN)?;
+    let known = golden::known(folder())?;
+    let (mut unexpected, mut seen, mut total) = (String::new(), BTreeSet::new(), 0);
+    for case in &cases {
+        let got = run::run(case, &client).await?;
+        total += got.len();
+        for difference in golden::compare(&case.name, &golden::read(folder(), &case.name)?, &got) {
+            let sometimes = known.contains(&format!("?{}", difference.id));
+            if !known.contains(&difference.id) && !sometimes {
+                unexpected.push_str(&format!("{}\n{}\n", difference.id, difference.diff));
+            }
+            seen.insert(difference.id);
+        }
+    }
+    shutdown.cancel();
+    let gone: Vec<_> = known.difference(&seen).filter(|id| !id.starts_with('?')).collect();
+    println!("{total} answers, {} of them known to differ", seen.len());
+    assert!(
+        unexpected.is_empty(),
+        "answers differ from kube-apiserver's:\n{unexpected}"
+    );
+    assert!(
+        gone.is_empty(),
+        "no longer different, to be taken out of known.txt: {gone:?}"
+    );
+    Ok(())
+}
