@@ -10,8 +10,9 @@
 //! * A failed write (disk full) fails the writers of its frame, is rolled back, and harms nothing else. The next
 //!   one is tried as usual; while there is none, the thread probes, so that readiness comes back by itself.
 //!
-//! Chosen by measurement over redb 4.6 and fjall 3.1; the numbers are in ARCHITECTURE.md and come from
-//! `cargo run --release -p storage --example bench`.
+//! Why not a ready-made store: redb and fjall have no versions, so history, compaction and watches would be written on
+//! top of them anyway, and both cache values that the page cache and the watch cache hold already. What is left for
+//! such a store to do is this log. `cargo run --release -p storage --example bench DIRECTORY` measures it.
 
 mod checkpoint;
 mod frame;
