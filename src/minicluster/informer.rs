@@ -154,11 +154,6 @@ impl<K: Resource> Store<K> {
         self.objects.read().by_key.len()
     }
 
-    /// Whether there are none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Calls `handler` with every object there is, as new, and after every change from now on (perhaps twice with
     /// one that happens now). It must be quick and must not block.
     pub(crate) fn on_change(&self, handler: impl Fn(&Change<K>) + Send + Sync + 'static) {
@@ -410,7 +405,7 @@ mod tests {
         store.put(config_map("a", "u1", 7));
         store.remove(&config_map("a", "u1", 8));
         store.assume(&config_map("a", "u1", 7));
-        assert!(store.is_empty());
+        assert_eq!(store.len(), 0);
     }
 
     #[test]

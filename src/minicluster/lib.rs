@@ -167,6 +167,7 @@ async fn run_node(args: NodeArgs, shutdown: CancellationToken) -> Result<(), Err
         all_nodes: false,
     };
     let (context, agent) = parts.start(&shutdown).await?;
+    controllers::volume_claims::start(&context, false);
     tracing::info!(cluster = context.identity.cluster, range = %args.pod_cidr, "nodes run");
     shutdown.cancelled().await;
     agent.stop_processes().await;

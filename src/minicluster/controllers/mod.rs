@@ -33,7 +33,7 @@ mod replicaset;
 mod statefulset;
 mod template;
 mod token_secrets;
-mod volume_claims;
+pub(crate) mod volume_claims;
 
 /// The caches of the workload kinds.
 pub(crate) struct Workloads {
@@ -71,7 +71,7 @@ pub(crate) async fn start(context: &Arc<Context>, ca: &str) {
     endpoints::start(context);
     token_secrets::start(context, ca);
     pod_gc::start(context);
-    volume_claims::start(context);
+    volume_claims::start(context, true);
 }
 
 /// Puts the owner of a changed object into a queue; for an object without one, everybody who might adopt it.

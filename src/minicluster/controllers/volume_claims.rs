@@ -1,4 +1,6 @@
 //! PersistentVolumeClaims: every claim gets a volume of its own at once, a directory of the node agent.
+//!
+//! On a real cluster kube-controller-manager binds the two; in a minicluster that is done here as well.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -24,17 +26,19 @@ const NAME: &str = "persistentvolume-binder";
 struct Controller {
     claims: Arc<Store<PersistentVolumeClaim>>,
     volumes: Api<PersistentVolume>,
+    binds: bool,
     writer: Writer,
 }
 
-/// Starts the controller.
-pub(super) fn start(context: &Arc<Context>) {
+/// Starts the controller. `binds`: nobody else binds claims to their volumes.
+pub(crate) fn start(context: &Arc<Context>, binds: bool) {
     let queue = Arc::new(Queue::default());
     let claims = informer::start(&context.client, None, context.shutdown.clone());
     let volumes = Api::all(context.client.clone());
     let controller = Arc::new(Controller {
         claims,
         volumes,
+        binds,
         writer: context.writer(NAME),
     });
     controller.claims.on_change({
@@ -107,7 +111,7 @@ impl Controller {
                     type_: None,
                 }),
                 persistent_volume_reclaim_policy: Some("Delete".into()),
-                storage_class_name: spec.storage_class_name.clone(),
+                storage_class_name: Some(spec.storage_class_name.clone().unwrap_or_default()),
                 volume_mode: Some(spec.volume_mode.clone().unwrap_or_else(|| "Filesystem".into())),
                 ..PersistentVolumeSpec::default()
             }),
@@ -116,6 +120,9 @@ impl Controller {
         match self.volumes.create(&PostParams::default(), &volume).await {
             Err(error) if code(&error) != Some(409) => return Err(failed(error)),
             _ => {}
+        }
+        if !self.binds {
+            return Ok(None);
         }
         let bound = json!({"status": PersistentVolumeStatus { phase: Some("Bound".into()), ..PersistentVolumeStatus::default() }});
         self.volumes

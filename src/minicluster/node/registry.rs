@@ -263,7 +263,7 @@ impl Registry {
             self.context.nodes.assume(&node);
         }
         let held = node.status.clone().unwrap_or_default();
-        let wanted = status(&held, name, address, &self.capacity, Timestamp::now());
+        let wanted = status(&held, name, (address, self.all), &self.capacity, Timestamp::now());
         let (old, new) = (serde_json::to_value(&held), serde_json::to_value(&wanted));
         if let (Ok(old), Ok(new)) = (old, new)
             && let Some(patch) = difference(&old, &new)
@@ -379,7 +379,23 @@ fn metadata_patch(node: &Node, identity: &Identity, range: Ipv4Net) -> Option<se
 }
 
 /// The status of a healthy node. Times of conditions that hold already, and a capacity that somebody gave it, stay.
-fn status(held: &NodeStatus, name: &str, address: Ipv4Addr, capacity: &Capacity, now: Timestamp) -> NodeStatus {
+/// A host name is reported only where it is not asked of a DNS server that has never heard of it: kube-apiserver
+/// would prefer it to the address.
+fn status(
+    held: &NodeStatus,
+    name: &str,
+    (address, has_hostname): (Ipv4Addr, bool),
+    capacity: &Capacity,
+    now: Timestamp,
+) -> NodeStatus {
+    let address_of = |kind: &str, address: String| NodeAddress {
+        type_: kind.into(),
+        address,
+    };
+    let mut addresses = vec![address_of("InternalIP", address.to_string())];
+    if has_hostname {
+        addresses.push(address_of("Hostname", name.to_owned()));
+    }
     let amounts = BTreeMap::from([
         ("cpu".to_owned(), Quantity(capacity.cpu.clone())),
         ("memory".to_owned(), Quantity(capacity.memory.clone())),
@@ -404,15 +420,8 @@ fn status(held: &NodeStatus, name: &str, address: Ipv4Addr, capacity: &Capacity,
             last_transition_time: time(|known| known.last_transition_time.clone()),
         }
     };
-    let address_of = |kind: &str, address: String| NodeAddress {
-        type_: kind.into(),
-        address,
-    };
     NodeStatus {
-        addresses: Some(vec![
-            address_of("InternalIP", address.to_string()),
-            address_of("Hostname", name.to_owned()),
-        ]),
+        addresses: Some(addresses),
         allocatable: Some(
             held.allocatable
                 .clone()
@@ -450,25 +459,22 @@ fn status(held: &NodeStatus, name: &str, address: Ipv4Addr, capacity: &Capacity,
             architecture: architecture().into(),
             operating_system: "linux".into(),
             os_image: "kubefed minicluster".into(),
-            kernel_version: kernel_version(),
+            kernel_version: kernel("osrelease"),
             kubelet_version: VERSION.into(),
             kube_proxy_version: String::new(),
             container_runtime_version: format!("minicluster://{}", env!("CARGO_PKG_VERSION")),
             machine_id: name.into(),
             system_uuid: name.into(),
-            boot_id: held
-                .node_info
-                .as_ref()
-                .map(|info| info.boot_id.clone())
-                .unwrap_or_default(),
+            boot_id: kernel("random/boot_id"),
             ..NodeSystemInfo::default()
         }),
         ..held.clone()
     }
 }
 
-fn kernel_version() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+/// A fact that the kernel tells.
+fn kernel(fact: &str) -> String {
+    std::fs::read_to_string(format!("/proc/sys/kernel/{fact}"))
         .map(|text| text.trim().to_owned())
         .unwrap_or_default()
 }
@@ -515,14 +521,14 @@ mod tests {
         let first = status(
             &NodeStatus::default(),
             "n1",
-            address,
+            (address, true),
             &capacity(),
             "2026-01-01T00:00:00Z".parse().unwrap(),
         );
         let second = status(
             &first,
             "n1",
-            address,
+            (address, true),
             &capacity(),
             "2026-01-02T00:00:00Z".parse().unwrap(),
         );

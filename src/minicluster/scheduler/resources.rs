@@ -53,40 +53,10 @@ impl Amounts {
 }
 
 /// Thousandths of the unit in a quantity such as `100m`, `1.5Gi` or `1e3`, rounded up.
-pub(crate) fn milli(text: &str) -> Option<i128> {
-    let digits = text
-        .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')))
-        .unwrap_or(text.len());
-    let (number, suffix) = text.split_at(digits);
-    let (numerator, denominator): (i128, i128) = match suffix {
-        "n" => (1, 1_000_000),
-        "u" => (1, 1_000),
-        "m" => (1, 1),
-        "" => (1_000, 1),
-        "k" => (1_000_000, 1),
-        "M" => (1_000_000_000, 1),
-        "G" => (1_000_000_000_000, 1),
-        "T" => (1_000_000_000_000_000, 1),
-        "P" => (1_000_000_000_000_000_000, 1),
-        "E" => (1_000_000_000_000_000_000_000, 1),
-        "Ki" => (1_000 << 10, 1),
-        "Mi" => (1_000 << 20, 1),
-        "Gi" => (1_000 << 30, 1),
-        "Ti" => (1_000 << 40, 1),
-        "Pi" => (1_000 << 50, 1),
-        "Ei" => (1_000 << 60, 1),
-        exponent => {
-            let exponent: u32 = exponent.strip_prefix(['e', 'E'])?.parse().ok()?;
-            (10_i128.checked_pow(exponent.min(18))? * 1_000, 1)
-        }
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let fraction = &fraction[..fraction.len().min(12)];
-    let scale = 10_i128.pow(u32::try_from(fraction.len()).ok()?);
-    let units: i128 = format!("{whole}{fraction}").parse().ok()?;
-    let divisor = scale * denominator;
-    let product = units.checked_mul(numerator)?;
-    Some(product.div_euclid(divisor) + i128::from(product.rem_euclid(divisor) != 0))
+fn milli(text: &str) -> Option<i128> {
+    apimachinery::quantity::Quantity::parse(text)
+        .ok()
+        .map(|quantity| quantity.milli_value().into())
 }
 
 fn requests(container: &Container) -> Amounts {
