@@ -3,7 +3,7 @@
 //! They are written in the background, one after the other, and dropped when too many wait: an
 //! event must never delay the work that it tells about. The same event again raises a count.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -14,13 +14,18 @@ use kube::{
     Api, Client, Resource,
     api::{Patch, PatchParams, PostParams},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How many events may wait.
 const WAITING: usize = 4096;
 /// How many recent events are remembered to count repetitions.
 const REMEMBERED: usize = 1024;
+/// How many different events about one object are written before it is silenced, as clients of Kubernetes do:
+/// a ReplicaSet with a thousand pods need not name each.
+const BURST: u32 = 25;
+/// How long a burst is remembered.
+const WINDOW: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 struct Note {
@@ -122,9 +127,32 @@ struct Recent {
     count: i32,
 }
 
+/// Who was told how much about, since when.
+#[derive(Default)]
+struct Bursts {
+    by_object: HashMap<String, u32>,
+    since: Option<Instant>,
+}
+
+impl Bursts {
+    fn allows(&mut self, uid: &str) -> bool {
+        if self.since.is_none_or(|since| since.elapsed() >= WINDOW) {
+            self.by_object.clear();
+            self.since = Some(Instant::now());
+        }
+        let told = self.by_object.entry(uid.to_owned()).or_default();
+        *told += 1;
+        *told <= BURST
+    }
+}
+
 async fn write_all(client: Client, mut waiting: mpsc::Receiver<Note>) {
     let mut recent: HashMap<(Option<String>, &'static str, String), Recent> = HashMap::new();
+    let mut bursts = Bursts::default();
     while let Some(note) = waiting.recv().await {
+        if !bursts.allows(note.about.uid.as_deref().unwrap_or_default()) {
+            continue;
+        }
         let namespace = note.about.namespace.clone().unwrap_or_else(|| "default".into());
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
         let key = (note.about.uid.clone(), note.reason, note.message.clone());
@@ -175,5 +203,20 @@ fn event(note: &Note, namespace: String) -> Event {
         last_timestamp: Some(Time(note.at)),
         count: Some(1),
         ..Event::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_is_silenced_after_a_burst_for_a_while() {
+        let mut bursts = Bursts::default();
+        let written = (0..100).filter(|_| bursts.allows("set")).count();
+        assert_eq!(written, 25);
+        assert!(bursts.allows("other"));
+        tokio::time::advance(WINDOW).await;
+        assert!(bursts.allows("set"));
     }
 }

@@ -51,6 +51,8 @@ const WORKERS: usize = 12;
 const DRAIN: Duration = Duration::from_secs(1);
 /// How often Secrets, ConfigMaps and tokens of running processes are read again.
 const REFRESH: Duration = Duration::from_secs(60);
+/// How soon a pod is tried again whose Secrets or ConfigMaps are not there yet: they mostly come right after it.
+const MOUNT_RETRY: Duration = Duration::from_millis(500);
 /// How long processes get to end when this process ends.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -226,7 +228,10 @@ impl Agent {
         }
         let running = match running {
             Some(running) => running,
-            None => self.start_pod(key, &pod, host_ip).await?,
+            None => match self.start_pod(key, &pod, host_ip).await {
+                Err(Error::Volume(_) | Error::Environment(_)) => return Ok(Some(MOUNT_RETRY)),
+                started => started?,
+            },
         };
         self.refresh(&pod, &running).await;
         self.report(&pod, &running).await
