@@ -341,10 +341,8 @@ async fn everything_is_back_after_a_restart() {
     let after = cluster.ready_pods("app=web", 4).await;
     assert_eq!(facts(&after), before);
     for pod in &after {
-        let answer = eventually("the pod to listen again", || {
-            get(&format!("{}:8080", pods::pod_ip(pod).unwrap()))
-        })
-        .await;
+        let entry = address(pod);
+        let answer = eventually("the pod to listen again", || get(&entry)).await;
         assert!(answer.contains(&name(pod)));
     }
     assert_eq!(

@@ -7,12 +7,12 @@ use std::{cmp::Reverse, sync::Arc};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
-        apps::v1::{Deployment, DeploymentSpec, ReplicaSet, ReplicaSetSpec},
+        apps::v1::{Deployment, DeploymentSpec, ReplicaSet},
         core::v1::Pod,
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
-use serde_json::{Map, json};
+use serde_json::json;
 
 use self::{
     rollout::{Limits, Set},
@@ -22,7 +22,7 @@ use super::{Workloads, after, claim, enqueue_owner, template};
 use crate::{
     context::Context,
     informer::{Key, Store},
-    pods::{self, Labels},
+    pods,
     queue::{self, Queue, Requeue},
     write::{self, Writer},
 };

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::{
         Arc,
@@ -18,17 +18,16 @@ use futures::future;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     environment,
     logs::Log,
-    process::{self, Process, Restart, Spawner, Task},
+    process::{self, Process, Spawner},
     registry::Registry,
     status::{self, ContainerView, Ended, PodView, State},
-    volumes::{self, Volumes},
-    web::{self, Facts},
+    volumes,
+    web::Facts,
     web_container::{self, WebContainer},
 };
 use crate::{
@@ -36,7 +35,6 @@ use crate::{
     context::Context,
     informer::Key,
     pods,
-    proxy::forward,
     queue::{self, Queue, Requeue},
     write::{self, Writer},
 };
