@@ -10,7 +10,6 @@ use apimachinery::Object;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::{Error, Key, Resource, Rest};
 
@@ -100,26 +99,19 @@ impl Election {
         }
     }
 
-    /// Renews the lease until `shutdown` (then it is released) or until it is lost.
-    /// Returns whether it ended because of `shutdown`.
-    pub async fn hold(&self, shutdown: &CancellationToken) -> bool {
+    /// Renews the lease, and returns when it is lost.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time; the lease expires then, or is [released](Self::release).
+    pub async fn hold(&self) {
         let mut observed = None;
         let mut renewed = Instant::now();
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => {
-                    self.release().await;
-                    return true;
-                }
-                () = tokio::time::sleep(RETRY_PERIOD) => {}
-            }
+        while renewed.elapsed() < RENEW_DEADLINE {
+            tokio::time::sleep(RETRY_PERIOD).await;
             match tokio::time::timeout(RENEW_DEADLINE, self.attempt(&mut observed)).await {
                 Ok(Ok(true)) => renewed = Instant::now(),
-                Ok(Ok(false)) => return false,
+                Ok(Ok(false)) => return,
                 Ok(Err(_)) | Err(_) => {}
-            }
-            if renewed.elapsed() >= RENEW_DEADLINE {
-                return false;
             }
         }
     }
@@ -161,7 +153,8 @@ impl Election {
         }
     }
 
-    async fn release(&self) {
+    /// Gives the lease up, so that another may take it at once.
+    pub async fn release(&self) {
         let Ok(mut lease) = self.rest.get(&LEASES, &self.lease).await else {
             return;
         };

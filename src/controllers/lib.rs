@@ -7,6 +7,7 @@
 mod args;
 pub mod cluster;
 pub mod hash;
+pub mod history;
 pub mod members;
 pub mod metrics;
 pub mod service;
@@ -60,18 +61,12 @@ pub enum Error {
     /// A metric has an invalid name.
     #[error("cannot register metrics")]
     Metrics(#[source] prometheus::Error),
-    /// Another controller manager has taken over.
-    #[error("lost the lease {lease}")]
-    LeaseLost {
-        /// The lease.
-        lease: Key,
-    },
 }
 
-/// Runs the controllers until `shutdown`, or until the lease is lost.
+/// Runs the controllers until `shutdown`, whenever the lease is ours.
 ///
 /// # Errors
-/// If they cannot start, or when another controller manager takes over.
+/// If they cannot start.
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
     let federation = connect::kubeconfig("federation", &args.kubeconfig, None)
         .await
@@ -103,37 +98,39 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
         lease: lease.clone(),
         identity: identity(),
     };
-    if args.leader_elect {
-        tracing::info!(%lease, identity = election.identity, "waiting for the lease");
-        tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            () = election.acquire() => tracing::info!(%lease, "leading"),
+    loop {
+        if args.leader_elect {
+            tracing::info!(%lease, identity = election.identity, "waiting for the lease");
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = election.acquire() => tracing::info!(%lease, "leading"),
+            }
         }
-    }
-    let stop = shutdown.child_token();
-    let work = tokio::spawn(controllers(args.clone(), federation, host, sync_metrics, stop.clone()));
-    let kept = if args.leader_elect {
-        // The lease is held until the last write is done.
-        let held = CancellationToken::new();
-        let hold = election.hold(&held);
-        tokio::pin!(hold);
+        let stop = shutdown.child_token();
+        let work = controllers(args.clone(), federation.clone(), host.clone(), sync_metrics.clone(), stop.clone());
+        let mut work = tokio::spawn(work);
+        let lost = async {
+            if args.leader_elect {
+                election.hold().await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
-            _ = &mut hold => false,
-            () = shutdown.cancelled() => {
+            () = lost => {
+                tracing::warn!(%lease, "lost the lease; stopping until it is ours again");
+                stop.cancel();
+                // A panic of the work has been reported by its own task.
                 let _ = work.await;
-                held.cancel();
-                hold.await;
+            }
+            _ = &mut work => {
+                if args.leader_elect {
+                    election.release().await;
+                }
                 return Ok(());
             }
         }
-    } else {
-        shutdown.cancelled().await;
-        true
-    };
-    stop.cancel();
-    // A panic of the work has been reported by its own task.
-    let _ = work.await;
-    if kept { Ok(()) } else { Err(Error::LeaseLost { lease }) }
+    }
 }
 
 /// Who we are. A pod keeps its identity across restarts of its container, and so its lease.
@@ -231,6 +228,7 @@ async fn controllers(
         Arc::clone(&members),
         &wake,
     );
+    let history = history::History::new(federation.clone());
     let health = cluster::Clusters::new(cluster::Parts {
         federation,
         host,
@@ -269,7 +267,11 @@ async fn controllers(
     };
     // Placement without a cluster that is only slow to answer would move its replicas.
     let _ = tokio::time::timeout(FIRST_ROUND, known).await;
-    tokio::join!(engine.run(stop.clone()), services.run(&wake, stop.clone()));
+    tokio::join!(
+        engine.run(stop.clone()),
+        services.run(&wake, stop.clone()),
+        history.run(&wake, stop.clone()),
+    );
     // A panic of the probing has been reported by its own task.
     let _ = probing.await;
     for member in members.all() {

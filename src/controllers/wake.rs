@@ -8,6 +8,7 @@ use client::{Key, Queue, Store, informer::Change};
 
 use crate::{
     cluster::nodes::Node,
+    history,
     service::endpoints::Slice,
     sync::{
         SyncKey,
@@ -26,6 +27,8 @@ pub struct Wake {
     pub clusters: Arc<Queue<String>>,
     /// Services whose endpoints to publish.
     pub services: Arc<Queue<Key>>,
+    /// Deployments whose revisions to record.
+    pub history: Arc<Queue<Key>>,
     federated: OnceLock<Vec<Arc<Store<Federated>>>>,
 }
 
@@ -49,6 +52,9 @@ impl Wake {
         self.plan.add((kind, change.key.clone()));
         if Some(kind) == service_kind() {
             self.services.add(change.key.clone());
+        }
+        if Some(kind) == kinds::index_of("Deployment") {
+            self.history.add_after(change.key.clone(), history::DELAY);
         }
     }
 

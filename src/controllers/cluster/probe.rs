@@ -35,7 +35,7 @@ pub(super) async fn member(member: &Member) -> Probe {
     }
     let nodes = store.is_synced().then(|| {
         let all = store.all();
-        summarize(all.iter().map(|(_, node)| &**node))
+        Box::new(summarize(all.iter().map(|(_, node)| &**node)))
     });
     Probe::Healthy { version, nodes, remark }
 }

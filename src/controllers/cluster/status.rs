@@ -19,7 +19,7 @@ pub(super) enum Probe {
         /// Version of the API server, if it told.
         version: Option<String>,
         /// Its nodes, if they may be listed.
-        nodes: Option<NodeSummary>,
+        nodes: Option<Box<NodeSummary>>,
         /// What is wrong nevertheless, for people.
         remark: Option<String>,
     },

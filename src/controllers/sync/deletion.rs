@@ -14,6 +14,7 @@ use super::{
     kinds,
     tombstones::{self, Tombstone},
 };
+use crate::history;
 
 /// Looked at again after this, should a wake-up get lost.
 const RECHECK: Duration = Duration::from_secs(15);
@@ -101,6 +102,9 @@ impl Engine {
         }
         if waiting {
             return Ok(Outcome::After(RECHECK));
+        }
+        if orphan && Self::kind(key).resource().kind == "Deployment" {
+            history::discard(&self.federation, &key.1).await?;
         }
         self.set_finalizer(key, federated, false).await?;
         Ok(Outcome::Done)

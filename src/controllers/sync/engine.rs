@@ -67,9 +67,12 @@ pub struct Engine {
     pub(super) metrics: SyncMetrics,
     federated: Vec<Informer<Federated>>,
     placements: Mutex<HashMap<SyncKey, Arc<Placement>>>,
-    pub(super) removed: Mutex<HashMap<SyncKey, (Box<str>, BTreeSet<String>)>>,
+    pub(super) removed: Mutex<HashMap<SyncKey, Removed>>,
     pub(super) reported: Mutex<HashMap<SyncKey, tokio::time::Instant>>,
 }
+
+/// The uid of an object that is being deleted, and the clusters where nothing of it is left.
+pub(super) type Removed = (Box<str>, BTreeSet<String>);
 
 /// What an [`Engine`] works with.
 pub struct Parts {

@@ -30,6 +30,11 @@ fn drop_nulls(value: &mut Object) {
     }
 }
 
+fn kept(map: &Object, keeps: fn(&str) -> bool) -> Object {
+    let entries = map.as_object().into_iter().flatten().filter(|(key, _)| keeps(key));
+    Object::Object(entries.map(|(key, value)| (key.clone(), value.clone())).collect())
+}
+
 /// What all copies of an object have in common.
 #[must_use]
 pub fn payload(kind: &dyn Kind, mut object: Object) -> Object {
@@ -40,15 +45,14 @@ pub fn payload(kind: &dyn Kind, mut object: Object) -> Object {
             meta.insert(field.to_owned(), value.clone());
         }
     }
-    let keep: [(&str, fn(&str) -> bool); 2] = [("labels", |key| !is_ours(key)), ("annotations", travels)];
-    for (field, keeps) in keep {
-        let source = object["metadata"][field].as_object().into_iter().flatten();
-        let kept: Map<String, Object> = source
-            .filter(|(key, _)| keeps(key))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect();
-        meta.insert(field.to_owned(), Object::Object(kept));
-    }
+    meta.insert(
+        "labels".to_owned(),
+        kept(&object["metadata"]["labels"], |key| !is_ours(key)),
+    );
+    meta.insert(
+        "annotations".to_owned(),
+        kept(&object["metadata"]["annotations"], travels),
+    );
     let mut config = json!({ "apiVersion": resource.api_version(), "kind": resource.kind, "metadata": meta });
     if let Some(map) = object.as_object_mut() {
         for (field, value) in std::mem::take(map) {

@@ -46,7 +46,7 @@ impl Kind for ReplicaSets {
 
     // A ReplicaSet of a Deployment is that Deployment's affair, in every cluster.
     fn excluded(&self, object: &Object) -> bool {
-        meta::controller_of(object).is_some()
+        meta::controller_of(object).is_some() || meta::annotation(object, crate::history::RECORD).is_some()
     }
 
     fn prune(&self, config: &mut Object) {
