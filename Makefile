@@ -27,6 +27,7 @@ test: build tools ## Run every test, the black-box journeys included
 
 bench: build tools ## Measure speed and memory; prints a table
 	$(CARGO) run --release --locked -p e2e --example bench
+	$(CARGO) run --release --locked -p e2e --example bench-proxy
 
 lint: ## Formatting and clippy, warnings denied
 	$(CARGO) fmt --all --check

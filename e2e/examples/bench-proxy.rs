@@ -293,16 +293,16 @@ async fn origin() -> io::Result<()> {
     }
 }
 
+/// The released binary: examples lie one directory below it.
 fn federation() -> io::Result<PathBuf> {
-    let beside = std::env::current_exe()?.with_file_name("federation");
-    if beside.exists() {
-        Ok(beside)
-    } else {
-        Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            "build the federation binary first",
-        ))
-    }
+    let own = std::env::current_exe()?;
+    let found = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|dir| dir.join("federation"))
+        .find(|path| path.exists());
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "build the federation binary first"))
 }
 
 fn start_lb(dir: &Path, address: SocketAddr, origin: SocketAddr) -> io::Result<Proxy> {

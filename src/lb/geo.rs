@@ -14,7 +14,10 @@ use std::{
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use maxminddb::Reader;
-use serde::Deserialize;
+use serde::{
+    Deserialize,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 use traffic::{
     geo::Point,
     locate::{GeoRecord, Location, Locator, Mapping},
@@ -315,10 +318,8 @@ impl Geo {
 #[derive(Deserialize)]
 struct Record<'a> {
     location: Option<Place>,
-    #[serde(borrow)]
-    country: Option<Coded<'a>>,
-    #[serde(borrow)]
-    registered_country: Option<Coded<'a>>,
+    country: Option<Coded>,
+    registered_country: Option<Coded>,
     #[serde(borrow)]
     continent: Option<Continent<'a>>,
     country_code: Option<&'a str>,
@@ -333,27 +334,44 @@ struct Place {
     accuracy_radius: Option<u16>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Coded<'a> {
-    /// MaxMind's layout.
-    Object { iso_code: Option<&'a str> },
-    /// Flat layouts.
-    Code(&'a str),
+/// A country: MaxMind's layout has an object with `iso_code`, flat ones have the code itself.
+struct Coded(Option<String>);
+
+impl<'de> Deserialize<'de> for Coded {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CodedVisitor)
+    }
+}
+
+struct CodedVisitor;
+
+impl<'de> Visitor<'de> for CodedVisitor {
+    type Value = Coded;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a country")
+    }
+
+    fn visit_str<E>(self, code: &str) -> Result<Coded, E> {
+        Ok(Coded(Some(code.to_owned())))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Coded, A::Error> {
+        let mut code = None;
+        while let Some(field) = fields.next_key::<&str>()? {
+            if field == "iso_code" {
+                code = Some(fields.next_value::<String>()?);
+            } else {
+                fields.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(Coded(code))
+    }
 }
 
 #[derive(Deserialize)]
 struct Continent<'a> {
     code: Option<&'a str>,
-}
-
-impl Coded<'_> {
-    fn code(&self) -> Option<String> {
-        match self {
-            Self::Object { iso_code } => iso_code.map(str::to_owned),
-            Self::Code(code) => Some((*code).to_owned()),
-        }
-    }
 }
 
 impl Database {
@@ -368,10 +386,9 @@ impl Database {
             accuracy_radius_km: place.and_then(|place| place.accuracy_radius),
             country: record
                 .country
-                .as_ref()
-                .and_then(Coded::code)
+                .and_then(|country| country.0)
                 .or_else(|| record.country_code.map(str::to_owned)),
-            registered_country: record.registered_country.as_ref().and_then(Coded::code),
+            registered_country: record.registered_country.and_then(|country| country.0),
             continent: record
                 .continent
                 .as_ref()

@@ -8,7 +8,7 @@ use traffic::locate::Source;
 enum Value {
     Text(&'static str),
     Double(f64),
-    Number(u32),
+    Number(u16),
     Map(Vec<(&'static str, Value)>),
 }
 
@@ -24,7 +24,7 @@ impl Value {
                 out.extend(number.to_be_bytes());
             }
             Self::Number(number) => {
-                out.push(0xc4);
+                out.push(0xa2);
                 out.extend(number.to_be_bytes());
             }
             Self::Map(fields) => {
@@ -100,7 +100,7 @@ fn database(built: u32, records: &[(&str, Value)]) -> Vec<u8> {
     file
 }
 
-fn city(latitude: f64, longitude: f64, radius: u32, country: &'static str) -> Value {
+fn city(latitude: f64, longitude: f64, radius: u16, country: &'static str) -> Value {
     Value::Map(vec![
         ("country", Value::Map(vec![("iso_code", Value::Text(country))])),
         (
