@@ -107,7 +107,13 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
             }
         }
         let stop = shutdown.child_token();
-        let work = controllers(args.clone(), federation.clone(), host.clone(), sync_metrics.clone(), stop.clone());
+        let work = controllers(
+            args.clone(),
+            federation.clone(),
+            host.clone(),
+            sync_metrics.clone(),
+            stop.clone(),
+        );
         let mut work = tokio::spawn(work);
         let lost = async {
             if args.leader_elect {

@@ -32,10 +32,10 @@ pub async fn run(shared: Arc<Shared>) {
         let snapshot = shared.snapshot.load_full();
         if occasion == Occasion::Tick {
             ticks += 1;
-            if ticks % OUTLIER_TICKS == 0 {
+            if ticks.is_multiple_of(OUTLIER_TICKS) {
                 sweep_outliers(&snapshot, shared.clock.tick(), &shared.outlier);
             }
-            if ticks % GAUGE_TICKS == 0 {
+            if ticks.is_multiple_of(GAUGE_TICKS) {
                 set_gauges(&shared, &snapshot);
             }
         }

@@ -13,10 +13,7 @@ fn weight(weight: i64) -> ClusterPreferences {
 fn preferences(rebalance: bool, clusters: &[(&str, ClusterPreferences)]) -> Preferences {
     Preferences {
         rebalance,
-        clusters: clusters
-            .iter()
-            .map(|(name, p)| ((*name).to_owned(), p.clone()))
-            .collect(),
+        clusters: clusters.iter().map(|(name, p)| ((*name).to_owned(), *p)).collect(),
         ..Preferences::default()
     }
 }
@@ -223,7 +220,6 @@ fn any_preferences() -> impl Strategy<Value = ClusterPreferences> {
             weight,
             min_replicas,
             max_replicas,
-            ..Default::default()
         }
     })
 }
@@ -240,7 +236,7 @@ prop_compose! {
         let preferences = Preferences {
             rebalance,
             strategy: if spread { api::preferences::SplitStrategy::Spread } else { Default::default() },
-            clusters: clusters.iter().enumerate().map(|(i, (p, ..))| (name(i), p.clone())).collect(),
+            clusters: clusters.iter().enumerate().map(|(i, (p, ..))| (name(i), *p)).collect(),
             ..Preferences::default()
         };
         let inputs = clusters.iter().enumerate().map(|(i, (_, current, capacity))| ClusterInput {

@@ -95,7 +95,7 @@ impl Allocator {
             }
             Ok(())
         };
-        self.loaded.get_or_try_init(|| read).await.map(|()| ())
+        self.loaded.get_or_try_init(|| read).await.copied()
     }
 
     /// Takes this address.

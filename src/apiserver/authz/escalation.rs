@@ -35,10 +35,12 @@ pub fn check(
                 return Ok(());
             }
             let aggregates = object.get("aggregationRule").is_some_and(|rule| !rule.is_null());
-            if kind == Kind::ClusterRole && aggregates && !old.is_some_and(|old| same_aggregation(old, object)) {
-                if grants_more(policy, user, "", &super::everything()).is_some() {
-                    return Err(refuse("must have cluster-admin privileges to use the aggregationRule"));
-                }
+            if kind == Kind::ClusterRole
+                && aggregates
+                && !old.is_some_and(|old| same_aggregation(old, object))
+                && grants_more(policy, user, "", &super::everything()).is_some()
+            {
+                return Err(refuse("must have cluster-admin privileges to use the aggregationRule"));
             }
             grants_more(policy, user, namespace, &rbac::rules_of(object)).map_or(Ok(()), |why| Err(refuse(&why)))
         }

@@ -361,9 +361,11 @@ async fn service_proxy(context: &Context, services: &Resource) -> Result<Upstrea
         .pointer("/spec/ports")
         .and_then(Value::as_array)
         .map_or(&[][..], Vec::as_slice);
-    let wanted = ports
-        .iter()
-        .find(|p| port.is_empty() && ports.len() == 1 || p["name"] == port.as_str() || p["port"].to_string() == port);
+    let wanted = ports.iter().find(|p| {
+        port.is_empty() && ports.len() == 1
+            || p["name"] == port.as_str()
+            || p["port"].as_u64().is_some_and(|number| port.parse() == Ok(number))
+    });
     let Some(wanted) = wanted else { return Err(none()) };
     let registry = &context.server.registry;
     let Some(slices) = registry.resource("discovery.k8s.io", "v1", "endpointslices") else {

@@ -207,7 +207,7 @@ impl Collector {
     /// stays: it tells what is to become of them.
     async fn orphan(&self, place: &Place, meta: &Meta) -> Result<(), Status> {
         for dependent in self.dependents(place) {
-            self.drop_owners(&dependent, &[place.uid.clone()]).await?;
+            self.drop_owners(&dependent, std::slice::from_ref(&place.uid)).await?;
         }
         if meta.has(FINALIZER_DELETE_FROM_CLUSTERS) {
             return Ok(());

@@ -5,10 +5,7 @@ use http::header::HeaderName;
 use super::*;
 
 fn all() -> OpenApi {
-    OpenApi::new(
-        api::kinds::all().iter().flat_map(|def| resources_of(def)).collect(),
-        "1.36",
-    )
+    OpenApi::new(api::kinds::all().iter().flat_map(resources_of).collect(), "1.36")
 }
 
 fn v3(openapi: &OpenApi, root: &str) -> Value {

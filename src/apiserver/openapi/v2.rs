@@ -63,19 +63,19 @@ fn operation(value: Value) -> Value {
     let mut new = Map::new();
     let mut parameters: Vec<Value> = Vec::new();
     let mut consumes = json!(["*/*"]);
-    if let Some(Value::Object(mut body)) = old.shift_remove("requestBody") {
-        if let Some(Value::Object(content)) = body.shift_remove("content") {
-            consumes = content.keys().cloned().collect();
-            let schema = content
-                .into_iter()
-                .next()
-                .map(|(_, mut content)| definition(content["schema"].take()));
-            let mut parameter = json!({"name": "body", "in": "body", "schema": schema});
-            if body.contains_key("required") {
-                parameter["required"] = true.into();
-            }
-            parameters.push(parameter);
+    if let Some(Value::Object(mut body)) = old.shift_remove("requestBody")
+        && let Some(Value::Object(content)) = body.shift_remove("content")
+    {
+        consumes = content.keys().cloned().collect();
+        let schema = content
+            .into_iter()
+            .next()
+            .map(|(_, mut content)| definition(content["schema"].take()));
+        let mut parameter = json!({"name": "body", "in": "body", "schema": schema});
+        if body.contains_key("required") {
+            parameter["required"] = true.into();
         }
+        parameters.push(parameter);
     }
     for key in ["description", "tags", "operationId"] {
         if let Some(value) = old.shift_remove(key) {

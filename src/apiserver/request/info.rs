@@ -68,12 +68,10 @@ impl RequestInfo {
             parts.remove(0);
             verb = "watch";
         }
-        if parts.first().is_some_and(|p| p == "namespaces") {
-            if parts.len() > 1 {
-                info.namespace = parts[1].clone();
-                if parts.len() > 2 && !NAMESPACE_SUBRESOURCES.contains(&parts[2].as_str()) {
-                    parts.drain(..2);
-                }
+        if parts.first().is_some_and(|p| p == "namespaces") && parts.len() > 1 {
+            info.namespace = parts[1].clone();
+            if parts.len() > 2 && !NAMESPACE_SUBRESOURCES.contains(&parts[2].as_str()) {
+                parts.drain(..2);
             }
         }
         info.resource = parts.first().cloned().unwrap_or_default();

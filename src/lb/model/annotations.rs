@@ -80,10 +80,12 @@ pub(super) fn settings(ingress: &Object, service: Option<&Object>, mut wrong: im
         valid.then(|| settings.health_check_path = Some(value.to_owned()))
     });
     read(RESPONSE_TIMEOUT, &mut |value| {
-        Some(settings.response_timeout = Some(duration(value)?))
+        let _: () = settings.response_timeout = Some(duration(value)?);
+        Some(())
     });
     read(CONNECT_TIMEOUT, &mut |value| {
-        Some(settings.connect_timeout = Some(duration(value)?))
+        let _: () = settings.connect_timeout = Some(duration(value)?);
+        Some(())
     });
     settings
 }

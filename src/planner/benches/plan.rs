@@ -22,7 +22,7 @@ fn main() {
     let own = |i: usize| ClusterPreferences {
         weight: 1 + scattered(i, 100),
         min_replicas: scattered(i + 1, 5),
-        max_replicas: (i % 3 == 0).then(|| 50 + scattered(i + 2, 100)),
+        max_replicas: i.is_multiple_of(3).then(|| 50 + scattered(i + 2, 100)),
     };
     let preferences = Preferences {
         clusters: (0..CLUSTERS).map(|i| (name(i), own(i))).collect(),

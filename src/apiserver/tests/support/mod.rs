@@ -19,37 +19,37 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that stops when the test is over.
-pub struct Cluster {
-    pub client: Client,
-    pub running: Running,
-    pub stop: CancellationToken,
-    pub directory: tempfile::TempDir,
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    pub(crate) running: Running,
+    pub(crate) stop: CancellationToken,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 /// An answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub code: StatusCode,
-    pub headers: http::HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) code: StatusCode,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
     }
 
-    pub fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         self.json()["message"].as_str().unwrap_or_default().to_owned()
     }
 }
 
 impl Cluster {
-    pub async fn start(profile: Profile) -> Self {
+    pub(crate) async fn start(profile: Profile) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), profile).await
     }
 
-    pub async fn start_in(directory: tempfile::TempDir, profile: Profile) -> Self {
+    pub(crate) async fn start_in(directory: tempfile::TempDir, profile: Profile) -> Self {
         let tokens = directory.path().join("tokens.csv");
         std::fs::write(&tokens, "bobtoken,bob,bob-uid\n").unwrap();
         let args = Args::parse_line([
@@ -70,7 +70,7 @@ impl Cluster {
     }
 
     /// Stops the server and gives its directory back.
-    pub async fn stop(self) -> tempfile::TempDir {
+    pub(crate) async fn stop(self) -> tempfile::TempDir {
         self.stop.cancel();
         drop(self.client);
         tokio::time::timeout(PATIENCE, self.running.done)
@@ -81,7 +81,7 @@ impl Cluster {
     }
 
     /// The same server as somebody else.
-    pub async fn with_token(&self, token: &str) -> Client {
+    pub(crate) async fn with_token(&self, token: &str) -> Client {
         let mut config = config(&self.running.admin_kubeconfig).await;
         config.auth_info.client_certificate_data = None;
         config.auth_info.client_key_data = None;
@@ -89,28 +89,28 @@ impl Cluster {
         Client::try_from(config).unwrap()
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         send(&self.client, Method::GET, path, "", Bytes::new()).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         send(&self.client, Method::DELETE, path, "", Bytes::new()).await
     }
 
-    pub async fn post(&self, path: &str, object: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, object: &Value) -> Answer {
         send(&self.client, Method::POST, path, "application/json", object.to_string()).await
     }
 
-    pub async fn put(&self, path: &str, object: &Value) -> Answer {
+    pub(crate) async fn put(&self, path: &str, object: &Value) -> Answer {
         send(&self.client, Method::PUT, path, "application/json", object.to_string()).await
     }
 
-    pub async fn patch(&self, path: &str, content_type: &str, patch: &Value) -> Answer {
+    pub(crate) async fn patch(&self, path: &str, content_type: &str, patch: &Value) -> Answer {
         send(&self.client, Method::PATCH, path, content_type, patch.to_string()).await
     }
 
     /// The events of a watch, as they come.
-    pub async fn watch(&self, path: &str) -> BoxStream<'static, Value> {
+    pub(crate) async fn watch(&self, path: &str) -> BoxStream<'static, Value> {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = self.client.send(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK, "{path}");
@@ -130,7 +130,7 @@ impl Cluster {
     }
 
     /// Reads a path until its answer is as wanted.
-    pub async fn until(&self, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
+    pub(crate) async fn until(&self, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let answer = self.get(path).await;
@@ -150,7 +150,13 @@ async fn config(path: &Path) -> Config {
         .unwrap()
 }
 
-pub async fn send(client: &Client, method: Method, path: &str, content_type: &str, body: impl Into<Bytes>) -> Answer {
+pub(crate) async fn send(
+    client: &Client,
+    method: Method,
+    path: &str,
+    content_type: &str,
+    body: impl Into<Bytes>,
+) -> Answer {
     let mut request = Request::builder().method(method).uri(path);
     if !content_type.is_empty() {
         request = request.header("content-type", content_type);
@@ -167,7 +173,7 @@ pub async fn send(client: &Client, method: Method, path: &str, content_type: &st
 }
 
 /// The next event, or nothing if the watch ended.
-pub async fn next(events: &mut BoxStream<'static, Value>) -> Option<Value> {
+pub(crate) async fn next(events: &mut BoxStream<'static, Value>) -> Option<Value> {
     tokio::time::timeout(PATIENCE, events.next())
         .await
         .expect("an event, or the end, in time")

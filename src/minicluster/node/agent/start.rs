@@ -166,7 +166,6 @@ impl Agent {
     }
 
     /// Binds the pod's ports and its host ports. Host ports of processes lead to the processes' own ports.
-    #[expect(clippy::type_complexity, reason = "two lists that only their one caller takes apart")]
     fn listen(
         &self,
         spec: &PodSpec,
