@@ -7,7 +7,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 CARGO := cargo
 KUBERNETES ?= mini
 
-.PHONY: help build demo test bench lint fmt doc deny bless tools clean
+.PHONY: help build demo test test-real bench lint fmt doc deny bless tools clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ endif
 
 test: build tools ## Run every test, the black-box journeys included
 	$(CARGO) test --workspace --locked
+
+test-real: build tools ## Play the journeys on real Kubernetes (as root, envtest binaries present)
+	$(CARGO) test --locked -p e2e --test journeys -- --ignored --nocapture on_real_kubernetes
 
 bench: build tools ## Measure speed and memory; prints a table
 	$(CARGO) run --release --locked -p e2e --example bench

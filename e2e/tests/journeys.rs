@@ -198,6 +198,7 @@ fn a_cluster_leaves_with_its_workloads_running_unless_told_otherwise() {
 }
 
 #[test]
+#[ignore = "takes minutes, as root, with the envtest binaries: make test-real"]
 fn on_real_kubernetes() {
     if Kubernetes::of_this_run() == Kubernetes::Real {
         return;

@@ -13,7 +13,7 @@ use traffic::scenario::{self, Answer, Scenario};
 /// The scenario is YAML or JSON:
 ///
 ///   clusters: [{name, latitude, longitude, healthy, total, capacityPerEndpoint, capacity, scaler, ramp, state}]
-///   origins:  [{name, demand, tiers: [[eu],[us]]}]     # or latitude and longitude instead of tiers
+///   origins:  [{name, demand, tiers: [["eu"], ["us"]]}]     # or latitude and longitude instead of tiers
 ///   options:  {overprovisioning: 1.4, overload: spread|shed, panic: nearest|fail, tieKm: 100,
 ///              drainBelow: 0.25, restoreAt: 0.35, previouslyDrained: []}
 #[derive(Debug, Clone, clap::Args)]

@@ -165,16 +165,16 @@ async fn a_watch_list_tells_the_state_its_end_and_what_follows() {
 
 #[tokio::test]
 async fn watches_end_cleanly_when_their_time_is_over_or_the_server_stops() {
+    // Nobody but this test makes Secrets here; every namespace gets a ConfigMap in its own time.
+    const SECRETS: &str = "/api/v1/namespaces/default/secrets";
     let cluster = Cluster::start(Profile::Member).await;
-    let now = version(&cluster.get(CONFIG_MAPS).await.json());
+    let now = version(&cluster.get(SECRETS).await.json());
     let mut short = cluster
-        .watch(&format!(
-            "{CONFIG_MAPS}?watch=true&resourceVersion={now}&timeoutSeconds=1"
-        ))
+        .watch(&format!("{SECRETS}?watch=true&resourceVersion={now}&timeoutSeconds=1"))
         .await;
     assert_eq!(next(&mut short).await, None);
     let mut long = cluster
-        .watch(&format!("{CONFIG_MAPS}?watch=true&resourceVersion={now}"))
+        .watch(&format!("{SECRETS}?watch=true&resourceVersion={now}"))
         .await;
     cluster.stop.cancel();
     assert_eq!(next(&mut long).await, None);

@@ -61,7 +61,8 @@ pub(crate) async fn watch(probe: Probe, container: Container, ip: String, passin
                 report(passing);
             }
         }
-        let pause = if ever { period } else { eager.min(period) };
+        // Only a container that is not ready yet is asked eagerly: a liveness probe must not fail faster than its period.
+        let pause = if ever || passing { period } else { eager.min(period) };
         eager *= 2;
         tokio::time::sleep(pause).await;
     }
