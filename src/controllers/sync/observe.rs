@@ -7,7 +7,7 @@ use apimachinery::{Object, meta, selector::LabelSelector};
 use super::kinds::Kind;
 use crate::hash::Hash;
 
-/// The part of an [`Copy`] that depends on its kind.
+/// The part of an [`struct@Copy`] that depends on its kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
     /// `spec.replicas`, or `spec.parallelism`.
