@@ -34,6 +34,8 @@ enum Command {
 }
 
 fn main() -> std::process::ExitCode {
+    // A huge page for every small arena would triple the memory of an idle process. Without the right to say so, it does.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let cli = Cli::parse();
     if let Err(error) = telemetry::init_logs(&cli.logs) {
         eprintln!("error: {error}");
