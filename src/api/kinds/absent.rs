@@ -1,9 +1,10 @@
-//! Kinds that a member cluster has none of, but that its clients look for.
+//! Kinds that there are none of, but that clients look for.
 //!
+//! kubectl asks for CustomResourceDefinitions before it calls a kind unknown, of the federation as of a member.
 //! kube-controller-manager starts no controller before it has listed all of these. They can be read and watched, and
 //! there are none: what they would do is not done here, so nobody may believe that it is by creating one.
 
-use crate::kind::{KindDef, MEMBER};
+use crate::kind::{EVERYWHERE, KindDef, MEMBER};
 
 const READ_ONLY: &[&str] = &["get", "list", "watch"];
 
@@ -148,5 +149,18 @@ pub const VALIDATING_ADMISSION_POLICY: KindDef = KindDef {
     resource: "validatingadmissionpolicies",
     singular: "validatingadmissionpolicy",
     type_name: "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicy",
+    ..CLUSTER_SCOPED
+};
+
+/// CustomResourceDefinition in `apiextensions.k8s.io/v1`.
+pub const CUSTOM_RESOURCE_DEFINITION: KindDef = KindDef {
+    group: "apiextensions.k8s.io",
+    kind: "CustomResourceDefinition",
+    resource: "customresourcedefinitions",
+    singular: "customresourcedefinition",
+    short_names: &["crd", "crds"],
+    categories: &["api-extensions"],
+    profiles: EVERYWHERE,
+    type_name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
     ..CLUSTER_SCOPED
 };

@@ -94,7 +94,17 @@ fn schemas_tell_how_lists_are_patched_and_applied() {
 fn everything_that_is_explained_has_a_description() {
     let document: Value = serde_json::from_slice(&all().v2()).unwrap();
     let mut silent = Vec::new();
+    // Kinds that are only ever listed empty have no type to explain.
+    let types = apimachinery::schema::Schema::global();
+    let absent: Vec<_> = api::kinds::all()
+        .iter()
+        .map(|kind| kind.type_name)
+        .filter(|name| types.type_by_name(name).is_none())
+        .collect();
     for (name, schema) in document["definitions"].as_object().unwrap() {
+        if absent.contains(&name.strip_suffix("List").unwrap_or(name)) {
+            continue;
+        }
         if schema["description"].is_null() {
             silent.push(name.clone());
         }
@@ -105,11 +115,6 @@ fn everything_that_is_explained_has_a_description() {
         }
     }
     silent.retain(|name| !name.starts_with("io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent"));
-    // Kinds that are only ever listed empty have no type to explain.
-    let schema = apimachinery::schema::Schema::global();
-    silent.retain(|name| {
-        schema.type_by_name(name.strip_suffix("List").unwrap_or(name)).is_some() || name.matches('.').count() > 5
-    });
     assert_eq!(silent, Vec::<String>::new());
 }
 
