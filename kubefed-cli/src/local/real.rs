@@ -63,11 +63,16 @@ pub(crate) async fn start(dir: &Path, cluster: &mut ClusterState, nodes: u32) ->
     )?;
     cluster.processes = vec![etcd, apiserver];
     wait_for(
-        &format!("kube-apiserver of {} to start", cluster.name),
+        &format!("kube-apiserver of {} to be ready", cluster.name),
         Duration::from_secs(60),
         || async {
             let config = kube::config::Kubeconfig::read_from(data.join("admin.kubeconfig"))?;
-            kubeconfig::client(&config, "admin").await.map(Some)
+            let client = kubeconfig::client(&config, "admin").await?;
+            // kube-controller-manager gives up if the server it finds is not ready within ten seconds.
+            client
+                .request_text(http::Request::get("/readyz").body(Vec::new())?)
+                .await?;
+            anyhow::Ok(Some(()))
         },
     )
     .await?;
