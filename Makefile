@@ -26,11 +26,12 @@ test: build tools ## Run every test, the black-box journeys included
 	$(CARGO) test --workspace --locked
 
 test-real: build tools ## Play the journeys on real Kubernetes (as root, envtest binaries present)
-	$(CARGO) test --locked -p e2e --test journeys -- --ignored --nocapture on_real_kubernetes
+	$(CARGO) test --workspace --locked --test journeys -- --nocapture on_real_kubernetes
 
 bench: build tools ## Measure speed and memory; prints a table
-	$(CARGO) run --release --locked -p e2e --example bench
-	$(CARGO) run --release --locked -p e2e --example bench-proxy
+	$(CARGO) build --release --workspace --locked --examples
+	target/release/examples/bench
+	target/release/examples/bench-proxy
 
 lint: ## Formatting and clippy, warnings denied
 	$(CARGO) fmt --all --check

@@ -12,7 +12,7 @@
 //!
 //! Why not a ready-made store: redb and fjall have no versions, so history, compaction and watches would be written on
 //! top of them anyway, and both cache values that the page cache and the watch cache hold already. What is left for
-//! such a store to do is this log. `cargo run --release -p storage --example bench DIRECTORY` measures it.
+//! such a store to do is this log. `cargo run --release -p storage --example bench-storage DIRECTORY` measures it.
 
 mod checkpoint;
 mod frame;

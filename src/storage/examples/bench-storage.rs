@@ -1,4 +1,4 @@
-//! Measures the engines: `cargo run --release -p storage --example bench [DIRECTORY]`.
+//! Measures the engines: `cargo run --release -p storage --example bench-storage [DIRECTORY]`.
 //!
 //! The directory should be on the disk that will be used; a file system in memory syncs for free and says nothing.
 
