@@ -28,6 +28,8 @@ pub struct Scope {
     pub resource: Resource,
     /// Only objects of this label selector; empty is all.
     pub labels: String,
+    /// Only objects of this field selector; empty is all.
+    pub fields: String,
     /// Only this namespace; `None` is all.
     pub namespace: Option<String>,
 }
@@ -39,6 +41,7 @@ impl Scope {
         Self {
             resource,
             labels: String::new(),
+            fields: String::new(),
             namespace: None,
         }
     }
@@ -47,17 +50,26 @@ impl Scope {
     #[must_use]
     pub fn labelled(resource: Resource, labels: &str) -> Self {
         Self {
-            resource,
             labels: labels.to_owned(),
-            namespace: None,
+            ..Self::all(resource)
+        }
+    }
+
+    /// The objects of a resource that match a field selector.
+    #[must_use]
+    pub fn with_fields(resource: Resource, fields: &str) -> Self {
+        Self {
+            fields: fields.to_owned(),
+            ..Self::all(resource)
         }
     }
 
     fn path(&self, query: &str) -> String {
         let mut path = format!("{}?{query}", self.resource.collection(self.namespace.as_deref()));
-        if !self.labels.is_empty() {
-            path.push_str("&labelSelector=");
-            path.push_str(&crate::rest::escape(&self.labels));
+        for (name, selector) in [("labelSelector", &self.labels), ("fieldSelector", &self.fields)] {
+            if !selector.is_empty() {
+                path.push_str(&format!("&{name}={}", crate::rest::escape(selector)));
+            }
         }
         path
     }
@@ -84,7 +96,8 @@ impl<T: Send + Sync + 'static> Informer<T> {
         R: Fn(Object) -> Option<T> + Send + Sync + 'static,
         H: Fn(Change<'_, T>) + Send + Sync + 'static,
     {
-        let store = Arc::new(Store::new(Box::new(handler)));
+        let store = Arc::new(Store::new());
+        store.on_change(handler);
         let stop = CancellationToken::new();
         let worker = watch::Watcher {
             rest,

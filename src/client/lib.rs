@@ -17,6 +17,6 @@ pub mod queue;
 pub mod rest;
 
 pub use error::Error;
-pub use informer::{Informer, Key, Store};
+pub use informer::{Change, Informer, Key, Store};
 pub use queue::Queue;
 pub use rest::{Resource, Rest};

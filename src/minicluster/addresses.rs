@@ -4,10 +4,11 @@
 //! processes from holding the same one, and lets go of it when the process dies, however it dies.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use ipnet::Ipv4Net;
@@ -16,6 +17,8 @@ use ipnet::Ipv4Net;
 const FIRST: u8 = 16;
 /// Second octet of the last range.
 const LAST: u8 = 254;
+/// How long a process that was killed may go on holding its range.
+const DYING: Duration = Duration::from_secs(2);
 /// The port that a claim listens on.
 const CLAIM_PORT: u16 = 10259;
 /// File in the data directory that keeps the range over restarts.
@@ -56,7 +59,7 @@ pub(crate) fn claim(data_dir: &Path) -> Result<Claim, Error> {
         .ok()
         .and_then(|text| text.trim().parse::<Ipv4Net>().ok());
     if let Some(range) = before {
-        if let Some(listener) = listen(range) {
+        if let Some(listener) = listen_again(range) {
             return Ok(Claim {
                 range,
                 _listener: listener,
@@ -87,6 +90,18 @@ pub(crate) fn claim(data_dir: &Path) -> Result<Claim, Error> {
         }
     }
     Err(Error::Exhausted)
+}
+
+/// Waits a moment for a range whose last holder may just be dying.
+fn listen_again(range: Ipv4Net) -> Option<TcpListener> {
+    let deadline = Instant::now() + DYING;
+    loop {
+        let listener = listen(range);
+        if listener.is_some() || Instant::now() >= deadline {
+            return listener;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn listen(range: Ipv4Net) -> Option<TcpListener> {
@@ -171,12 +186,13 @@ impl Span {
     }
 }
 
-/// Hands out addresses of a span. One that was given back is the last to be handed out again.
+/// Hands out addresses of a span, one to an owner. One that was given back is the last to be handed out again.
 #[derive(Debug)]
 pub(crate) struct Pool {
     span: Span,
     next: u32,
-    taken: HashMap<u32, String>,
+    taken: HashSet<u32>,
+    held: HashMap<String, u32>,
 }
 
 impl Pool {
@@ -185,29 +201,35 @@ impl Pool {
         Self {
             span,
             next: span.first,
-            taken: HashMap::new(),
+            taken: HashSet::new(),
+            held: HashMap::new(),
         }
     }
 
     /// The address of an owner: the one it holds, else `wish` if that is free, else the next free one; `None` if all are taken.
     pub(crate) fn take(&mut self, owner: &str, wish: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
-        if let Some(wish) = wish.filter(|wish| self.span.contains(*wish)) {
-            let holder = self.taken.entry(wish.to_bits()).or_insert_with(|| owner.to_owned());
-            if holder == owner {
-                return Some(wish);
-            }
+        if let Some(held) = self.held.get(owner) {
+            return Some(Ipv4Addr::from_bits(*held));
         }
-        let size = self.span.last - self.span.first + 1;
-        for _ in 0..size {
+        let wish = wish.filter(|wish| self.span.contains(*wish)).map(Ipv4Addr::to_bits);
+        let address = match wish {
+            Some(wish) if self.taken.insert(wish) => wish,
+            Some(_) | None => self.take_next()?,
+        };
+        self.held.insert(owner.to_owned(), address);
+        Some(Ipv4Addr::from_bits(address))
+    }
+
+    fn take_next(&mut self) -> Option<u32> {
+        for _ in self.span.first..=self.span.last {
             let candidate = self.next;
             self.next = if candidate == self.span.last {
                 self.span.first
             } else {
                 candidate + 1
             };
-            if let std::collections::hash_map::Entry::Vacant(free) = self.taken.entry(candidate) {
-                free.insert(owner.to_owned());
-                return Some(Ipv4Addr::from_bits(candidate));
+            if self.taken.insert(candidate) {
+                return Some(candidate);
             }
         }
         None
@@ -215,13 +237,8 @@ impl Pool {
 
     /// Gives back what an owner holds.
     pub(crate) fn release(&mut self, owner: &str) {
-        self.taken.retain(|_, holder| holder != owner);
-    }
-
-    /// Gives one address back, if the owner holds it.
-    pub(crate) fn release_address(&mut self, owner: &str, address: Ipv4Addr) {
-        if self.taken.get(&address.to_bits()).is_some_and(|holder| holder == owner) {
-            self.taken.remove(&address.to_bits());
+        if let Some(address) = self.held.remove(owner) {
+            self.taken.remove(&address);
         }
     }
 }
@@ -272,6 +289,7 @@ mod tests {
         let ip = Ipv4Addr::from_bits;
         assert_eq!(pool.take("a", Some(ip(2))), Some(ip(2)));
         assert_eq!(pool.take("b", Some(ip(2))), Some(ip(1)));
+        assert_eq!(pool.take("a", None), Some(ip(2)), "an owner has one address");
         pool.release("b");
         assert_eq!(pool.take("c", None), Some(ip(3)));
         assert_eq!(pool.take("d", None), Some(ip(1)));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use client::Rest;
 use k8s_openapi::api::{
     core::v1::{Node, Pod, Service},
     discovery::v1::EndpointSlice,
@@ -32,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) identity: Identity,
     /// The client of its API server.
     pub(crate) client: Client,
+    /// The same for informers.
+    pub(crate) rest: Rest,
     /// All pods.
     pub(crate) pods: Arc<Store<Pod>>,
     /// All nodes.
@@ -49,14 +52,16 @@ pub(crate) struct Context {
 impl Context {
     /// Starts the informers that every mode needs.
     pub(crate) fn start(identity: Identity, client: Client, shutdown: CancellationToken) -> Arc<Self> {
+        let rest = Rest::new(&identity.cluster, client.clone());
         Arc::new(Self {
             identity,
-            pods: informer::start(&client, None, shutdown.clone()),
-            nodes: informer::start(&client, None, shutdown.clone()),
-            services: informer::start(&client, None, shutdown.clone()),
-            slices: informer::start(&client, None, shutdown.clone()),
+            pods: informer::start(&rest, &shutdown),
+            nodes: informer::start(&rest, &shutdown),
+            services: informer::start(&rest, &shutdown),
+            slices: informer::start(&rest, &shutdown),
             events: Recorder::start(client.clone(), shutdown.clone()),
             client,
+            rest,
             shutdown,
         })
     }

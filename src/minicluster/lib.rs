@@ -7,7 +7,6 @@
 
 mod addresses;
 mod args;
-mod backoff;
 mod context;
 mod controllers;
 mod events;
@@ -143,7 +142,7 @@ async fn start_cluster(args: ClusterArgs, shutdown: CancellationToken) -> Result
     tracing::info!(cluster = context.identity.cluster, url = server.url, range = %layout.range(), "minicluster runs");
     let done = tokio::spawn(async move {
         shutdown.cancelled().await;
-        agent.stop_processes().await;
+        agent.stop_all().await;
         server_shutdown.cancel();
         let _ = server.done.await;
         drop::<Option<Claim>>(claim);
@@ -170,7 +169,7 @@ async fn run_node(args: NodeArgs, shutdown: CancellationToken) -> Result<(), Err
     controllers::volume_claims::start(&context, false);
     tracing::info!(cluster = context.identity.cluster, range = %args.pod_cidr, "nodes run");
     shutdown.cancelled().await;
-    agent.stop_processes().await;
+    agent.stop_all().await;
     Ok(())
 }
 
@@ -209,9 +208,7 @@ impl Parts {
         node::start_kubelet(&agent, &registry, shutdown).map_err(Error::Kubelet)?;
         proxy::start(&context, &registry, Pool::new(self.layout.load_balancers())).await;
         scheduler::start(&context);
-        if !self.all_nodes {
-            tokio::spawn(registry.keep_leases());
-        }
+        tokio::spawn(registry.keep_leases());
         Ok((context, agent))
     }
 }

@@ -332,7 +332,7 @@ async fn everything_is_back_after_a_restart() {
     cluster.create::<Deployment>(deployment("web", 4, "nginx")).await;
     let facts = |pods: &[Pod]| {
         pods.iter()
-            .map(|pod| (name(pod), pods::node_name(pod).unwrap().to_owned()))
+            .map(|pod| (name(pod), pods::node_name(pod).unwrap().to_owned(), address(pod)))
             .collect::<Vec<_>>()
     };
     let before = facts(&cluster.ready_pods("app=web", 4).await);

@@ -10,7 +10,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::informer::{Key, Store};
+use crate::informer::{Key, Store, assume};
 
 /// Why a write failed.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +81,16 @@ pub(crate) fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
+/// A kind whose objects live in namespaces.
+pub(crate) trait Namespaced:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug
+{
+}
+impl<K> Namespaced for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug
+{
+}
+
 /// A client that writes as one field manager.
 #[derive(Clone)]
 pub(crate) struct Writer {
@@ -99,11 +109,8 @@ impl Writer {
         &self.client
     }
 
-    fn api<K>(&self, namespace: &str) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        Api::namespaced(self.client.clone(), namespace)
+    fn api<K: Namespaced>(&self, key: &Key) -> Api<K> {
+        Api::namespaced(self.client.clone(), key.namespace().unwrap_or_default())
     }
 
     fn post(&self) -> PostParams {
@@ -123,12 +130,12 @@ impl Writer {
     /// Creates an object.
     pub(crate) async fn create<K>(&self, store: &Store<K>, object: &K) -> Result<K, Error>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
+        K: Namespaced + Serialize,
     {
-        let key = Key::of(object);
-        match self.api::<K>(&key.namespace).create(&self.post(), object).await {
+        let key = Key::from_meta(object.meta());
+        match self.api::<K>(&key).create(&self.post(), object).await {
             Ok(created) => {
-                store.assume(&created);
+                assume(store, &created);
                 Ok(created)
             }
             Err(source) => Err(Error::Create {
@@ -140,81 +147,67 @@ impl Writer {
     }
 
     /// Strategically merges a patch into an object. `uid` in the patch's metadata makes sure that it is the one that was meant.
-    pub(crate) async fn patch<K>(&self, store: &Store<K>, key: &Key, patch: &serde_json::Value) -> Result<K, Error>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-    {
-        let answer = self
-            .api::<K>(&key.namespace)
-            .patch(&key.name, &self.patching(), &Patch::Strategic(patch))
-            .await;
+    pub(crate) async fn patch<K: Namespaced>(&self, store: &Store<K>, key: &Key, patch: &Value) -> Result<K, Error> {
+        let patch = Patch::Strategic(patch);
+        let answer = self.api::<K>(key).patch(key.name(), &self.patching(), &patch).await;
         patched(store, key, answer)
     }
 
     /// Merges a patch into an object, lists as a whole.
-    pub(crate) async fn merge<K>(&self, store: &Store<K>, key: &Key, patch: &Value) -> Result<K, Error>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-    {
-        let answer = self
-            .api::<K>(&key.namespace)
-            .patch(&key.name, &self.patching(), &Patch::Merge(patch))
-            .await;
+    pub(crate) async fn merge<K: Namespaced>(&self, store: &Store<K>, key: &Key, patch: &Value) -> Result<K, Error> {
+        let patch = Patch::Merge(patch);
+        let answer = self.api::<K>(key).patch(key.name(), &self.patching(), &patch).await;
         patched(store, key, answer)
     }
 
     /// Changes the status of an object from `old` to `new`, lists as a whole; writes nothing if they are the same.
-    pub(crate) async fn set_status<K, S>(
+    pub(crate) async fn set_status<K: Namespaced, S: Serialize>(
         &self,
         store: &Store<K>,
         object: &K,
         old: Option<&S>,
         new: &S,
-    ) -> Result<(), Error>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-        S: Serialize,
-    {
-        let Some(patch) = status_patch(object.meta(), old, new) else {
-            return Ok(());
-        };
-        let key = Key::of(object);
-        let answer = self
-            .api::<K>(&key.namespace)
-            .patch_status(&key.name, &self.patching(), &Patch::Merge(&patch))
-            .await;
-        patched(store, &key, answer).map(drop)
+    ) -> Result<(), Error> {
+        match status_patch(object.meta(), old, new) {
+            Some(patch) => self.patch_status(store, object, &Patch::Merge(patch)).await,
+            None => Ok(()),
+        }
     }
 
     /// As [`Writer::set_status`], but list entries that others put in (conditions of their own) stay.
-    pub(crate) async fn merge_status<K, S>(
+    pub(crate) async fn merge_status<K: Namespaced, S: Serialize>(
         &self,
         store: &Store<K>,
         object: &K,
         old: Option<&S>,
         new: &S,
-    ) -> Result<(), Error>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-        S: Serialize,
-    {
-        let Some(patch) = status_patch(object.meta(), old, new) else {
-            return Ok(());
-        };
-        let key = Key::of(object);
-        let answer = self
-            .api::<K>(&key.namespace)
-            .patch_status(&key.name, &self.patching(), &Patch::Strategic(&patch))
-            .await;
+    ) -> Result<(), Error> {
+        match status_patch(object.meta(), old, new) {
+            Some(patch) => self.patch_status(store, object, &Patch::Strategic(patch)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn patch_status<K: Namespaced>(
+        &self,
+        store: &Store<K>,
+        object: &K,
+        patch: &Patch<Value>,
+    ) -> Result<(), Error> {
+        let key = Key::from_meta(object.meta());
+        let api = self.api::<K>(&key);
+        let answer = api.patch_status(key.name(), &self.patching(), patch).await;
         patched(store, &key, answer).map(drop)
     }
 
     /// Deletes exactly this object (by uid). One that is gone already is no error.
-    pub(crate) async fn delete<K>(&self, store: &Store<K>, object: &K, grace: Option<u32>) -> Result<(), Error>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-    {
-        let key = Key::of(object);
+    pub(crate) async fn delete<K: Namespaced>(
+        &self,
+        store: &Store<K>,
+        object: &K,
+        grace: Option<u32>,
+    ) -> Result<(), Error> {
+        let key = Key::from_meta(object.meta());
         let params = DeleteParams {
             grace_period_seconds: grace,
             preconditions: Some(Preconditions {
@@ -224,13 +217,13 @@ impl Writer {
             propagation_policy: Some(kube::api::PropagationPolicy::Background),
             ..DeleteParams::default()
         };
-        match self.api::<K>(&key.namespace).delete(&key.name, &params).await {
+        match self.api::<K>(&key).delete(key.name(), &params).await {
             Ok(answer) => {
                 if let Some(object) = answer
                     .left()
                     .filter(|object| object.meta().deletion_timestamp.is_some())
                 {
-                    store.assume(&object);
+                    assume(store, &object);
                 }
                 Ok(())
             }
@@ -245,13 +238,10 @@ impl Writer {
     }
 }
 
-fn patched<K>(store: &Store<K>, key: &Key, answer: Result<K, kube::Error>) -> Result<K, Error>
-where
-    K: Resource<DynamicType = ()> + Clone,
-{
+fn patched<K: Namespaced>(store: &Store<K>, key: &Key, answer: Result<K, kube::Error>) -> Result<K, Error> {
     match answer {
         Ok(patched) => {
-            store.assume(&patched);
+            assume(store, &patched);
             Ok(patched)
         }
         Err(source) => Err(Error::Patch {

@@ -1,11 +1,12 @@
 //! What an informer knows.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
 use apimachinery::Object;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -28,6 +29,12 @@ impl Key {
     pub fn of(object: &Object) -> Self {
         let meta = &object["metadata"];
         Self::new(meta["namespace"].as_str(), meta["name"].as_str().unwrap_or_default())
+    }
+
+    /// The key of the object that has this metadata.
+    #[must_use]
+    pub fn from_meta(meta: &ObjectMeta) -> Self {
+        Self::new(meta.namespace.as_deref(), meta.name.as_deref().unwrap_or_default())
     }
 
     /// Namespace, where there is one.
@@ -72,6 +79,27 @@ pub struct Change<'a, T> {
     pub new: Option<&'a Arc<T>>,
 }
 
+impl<T> Clone for Change<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Change<'_, T> {}
+
+impl<'a, T> Change<'a, T> {
+    /// The newest version there is: what is known now, or was known last of an object that is gone.
+    #[must_use]
+    pub fn latest(&self) -> Option<&'a T> {
+        self.new.or(self.old).map(|value| &**value)
+    }
+
+    /// Both versions, as far as they exist, the old one first.
+    pub fn versions(&self) -> impl Iterator<Item = &'a T> + use<'a, T> {
+        self.old.into_iter().chain(self.new).map(|value| &**value)
+    }
+}
+
 type Handler<T> = Box<dyn Fn(Change<'_, T>) + Send + Sync>;
 
 struct Entry<T> {
@@ -81,12 +109,20 @@ struct Entry<T> {
 
 /// The reduced objects of a collection.
 pub struct Store<T> {
-    entries: RwLock<HashMap<Key, Entry<T>>>,
+    entries: RwLock<BTreeMap<Key, Entry<T>>>,
     /// Newest version that the watch has reported, of any object.
     seen: Mutex<u64>,
     synced: watch::Sender<bool>,
     problem: RwLock<Option<String>>,
-    handler: Handler<T>,
+    handlers: RwLock<Vec<Handler<T>>>,
+}
+
+impl<T> std::fmt::Debug for Store<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// The resourceVersion of an object as a number; 0 if it is none.
@@ -98,13 +134,33 @@ pub(super) fn version_of(object: &Object) -> u64 {
 }
 
 impl<T> Store<T> {
-    pub(super) fn new(handler: Handler<T>) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             entries: RwLock::default(),
             seen: Mutex::new(0),
             synced: watch::Sender::new(false),
             problem: RwLock::default(),
-            handler,
+            handlers: RwLock::default(),
+        }
+    }
+
+    /// Calls `handler` with every object there is, as new, and after every change from now on (perhaps twice with
+    /// one that happens now). It must be quick, must not block, and must not call this.
+    pub fn on_change(&self, handler: impl Fn(Change<'_, T>) + Send + Sync + 'static) {
+        let mut handlers = self.handlers.write();
+        for (key, value) in self.all() {
+            handler(Change {
+                key: &key,
+                old: None,
+                new: Some(&value),
+            });
+        }
+        handlers.push(Box::new(handler));
+    }
+
+    fn notify(&self, change: Change<'_, T>) {
+        for handler in self.handlers.read().iter() {
+            handler(change);
         }
     }
 
@@ -126,13 +182,32 @@ impl<T> Store<T> {
         self.entries.read().is_empty()
     }
 
-    /// The keys of all objects, in no order.
+    /// The keys of all objects, in ascending order.
     #[must_use]
     pub fn keys(&self) -> Vec<Key> {
         self.entries.read().keys().cloned().collect()
     }
 
-    /// All objects, in no order.
+    /// All objects, ascending by key.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<T>> {
+        self.entries.read().values().map(|e| Arc::clone(&e.value)).collect()
+    }
+
+    /// The objects of a namespace (`None`: those that have none) that `pick` picks, ascending by name.
+    #[must_use]
+    pub fn list_in(&self, namespace: Option<&str>, mut pick: impl FnMut(&T) -> bool) -> Vec<Arc<T>> {
+        let first = namespace.map_or_else(|| Key::from(""), |namespace| Key::new(Some(namespace), ""));
+        let entries = self.entries.read();
+        entries
+            .range(first..)
+            .take_while(|(key, _)| namespace.is_none() || key.namespace() == namespace)
+            .filter(|(key, entry)| key.namespace() == namespace && pick(&entry.value))
+            .map(|(_, entry)| Arc::clone(&entry.value))
+            .collect()
+    }
+
+    /// All objects with their keys, in ascending order.
     #[must_use]
     pub fn all(&self) -> Vec<(Key, Arc<T>)> {
         self.entries
@@ -203,7 +278,7 @@ impl<T> Store<T> {
                 None
             }
         };
-        (self.handler)(Change {
+        self.notify(Change {
             key,
             old: old.as_ref(),
             new: Some(&value),
@@ -221,7 +296,7 @@ impl<T> Store<T> {
             }
         };
         if let Some(old) = old {
-            (self.handler)(Change {
+            self.notify(Change {
                 key,
                 old: Some(&old.value),
                 new: None,
@@ -253,10 +328,11 @@ mod tests {
     fn store() -> (Store<u32>, Log) {
         let log = Log::default();
         let copy = Arc::clone(&log);
-        let store = Store::new(Box::new(move |change: Change<'_, u32>| {
+        let store = Store::new();
+        store.on_change(move |change: Change<'_, u32>| {
             copy.lock()
                 .push((change.key.to_string(), change.old.map(|v| **v), change.new.map(|v| **v)));
-        }));
+        });
         (store, log)
     }
 
@@ -309,5 +385,37 @@ mod tests {
         store.retain(&HashSet::from([Key::from("a/c")]), 3);
         assert_eq!(log.lock().last(), Some(&("a/b".to_owned(), Some(1), None)));
         assert_eq!(store.keys(), vec![Key::from("a/c")]);
+    }
+
+    #[test]
+    fn a_namespace_is_listed_without_its_neighbours() {
+        let (store, _) = store();
+        for (index, key) in ["default-2/c", "default/b", "default/a", "defaults/d", "node"]
+            .iter()
+            .enumerate()
+        {
+            store.put(&Key::from(*key), 1, u32::try_from(index).unwrap());
+        }
+        let listed = |namespace| {
+            store
+                .list_in(namespace, |_| true)
+                .iter()
+                .map(|v| **v)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(listed(Some("default")), [2, 1]);
+        assert_eq!(listed(None), [4]);
+        assert!(store.list_in(Some("default"), |_| false).is_empty());
+    }
+
+    #[test]
+    fn a_late_handler_hears_of_what_is_there_and_of_what_follows() {
+        let (store, _) = store();
+        store.put(&Key::from("a"), 1, 1);
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&heard);
+        store.on_change(move |change| log.lock().extend(change.versions().copied()));
+        store.put(&Key::from("a"), 2, 2);
+        assert_eq!(*heard.lock(), [1, 1, 2]);
     }
 }

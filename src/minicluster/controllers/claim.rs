@@ -2,11 +2,18 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use k8s_openapi::{
+    api::core::v1::Pod,
+    apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference},
+};
 use kube::Resource;
 use serde_json::{Value, json};
 
-use crate::pods;
+use crate::{
+    informer::{Key, Store},
+    pods::{self, controller_ref},
+    write::{self, Writer},
+};
 
 /// What a controller has to do with the objects around it.
 #[derive(Debug)]
@@ -17,6 +24,32 @@ pub(crate) struct Claims<K> {
     pub(crate) adopt: Vec<Arc<K>>,
     /// Controlled by the owner, but not selected any more.
     pub(crate) release: Vec<Arc<K>>,
+}
+
+impl Claims<Pod> {
+    /// Releases and adopts pods; returns those that the owner then has.
+    pub(crate) async fn settle<O>(
+        self,
+        writer: &Writer,
+        pods: &Store<Pod>,
+        owner: &O,
+    ) -> Result<Vec<Arc<Pod>>, write::Error>
+    where
+        O: Resource<DynamicType = ()>,
+    {
+        for pod in self.release {
+            let patch = release(&pod.metadata, owner.meta());
+            writer.patch(pods, &Key::from_meta(&pod.metadata), &patch).await?;
+        }
+        let mut mine = self.mine;
+        for pod in self.adopt {
+            let patch = adoption(&pod.metadata, &controller_ref(owner));
+            mine.push(Arc::new(
+                writer.patch(pods, &Key::from_meta(&pod.metadata), &patch).await?,
+            ));
+        }
+        Ok(mine)
+    }
 }
 
 /// Sorts objects by their relation to an owner. An owner that is being deleted adopts nothing.

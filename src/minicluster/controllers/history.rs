@@ -29,7 +29,7 @@ fn data(pod_template: &PodTemplateSpec) -> Value {
 /// The revisions of an owner, oldest first.
 pub(super) fn revisions<K: Resource>(store: &Store<ControllerRevision>, owner: &K) -> Vec<Arc<ControllerRevision>> {
     let namespace = owner.meta().namespace.as_deref().unwrap_or_default();
-    let mut all = store.list_in(namespace, |revision| {
+    let mut all = store.list_in(Some(namespace), |revision| {
         pods::is_controlled_by(&revision.metadata, owner.meta())
     });
     all.sort_by_key(|revision| revision.revision);
@@ -54,7 +54,7 @@ pub(super) async fn current<K: Resource<DynamicType = ()>>(
         Some(held) if held.revision == newest => {}
         Some(held) => {
             let patch = json!({"metadata": {"uid": held.metadata.uid}, "revision": newest + 1});
-            writer.merge(store, &Key::of(&**held), &patch).await?;
+            writer.merge(store, &Key::from_meta(&held.metadata), &patch).await?;
         }
         None => {
             let name = format!("{}-{hash}", owner.meta().name.as_deref().unwrap_or_default());

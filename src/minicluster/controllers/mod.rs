@@ -18,7 +18,8 @@ use crate::{
     context::Context,
     informer::{self, Change, Key, Store},
     pods,
-    queue::{Queue, after},
+    queue::{self, Queue, Requeue, after},
+    write,
 };
 
 mod claim;
@@ -48,15 +49,15 @@ pub(crate) struct Workloads {
 
 /// Starts every controller; `ca` is the PEM of the API server's CA. They run until the context shuts down.
 pub(crate) async fn start(context: &Arc<Context>, ca: &str) {
-    let (client, shutdown) = (&context.client, &context.shutdown);
+    let (rest, shutdown) = (&context.rest, &context.shutdown);
     let workloads = Workloads {
-        replica_sets: informer::start(client, None, shutdown.clone()),
-        deployments: informer::start(client, None, shutdown.clone()),
-        daemon_sets: informer::start(client, None, shutdown.clone()),
-        stateful_sets: informer::start(client, None, shutdown.clone()),
-        jobs: informer::start(client, None, shutdown.clone()),
-        cron_jobs: informer::start(client, None, shutdown.clone()),
-        revisions: informer::start(client, None, shutdown.clone()),
+        replica_sets: informer::start(rest, shutdown),
+        deployments: informer::start(rest, shutdown),
+        daemon_sets: informer::start(rest, shutdown),
+        stateful_sets: informer::start(rest, shutdown),
+        jobs: informer::start(rest, shutdown),
+        cron_jobs: informer::start(rest, shutdown),
+        revisions: informer::start(rest, shutdown),
     };
     // A controller that saw its owners but not yet their pods would create every pod a second time.
     context.synced().await;
@@ -74,10 +75,50 @@ pub(crate) async fn start(context: &Arc<Context>, ca: &str) {
     volume_claims::start(context, true);
 }
 
+/// A controller of objects that own pods.
+trait PodController: Send + Sync + 'static {
+    /// What it controls.
+    type Owner: Resource<DynamicType = ()> + Send + Sync + 'static;
+    /// Its name, which is its field manager too.
+    const NAME: &'static str;
+    /// Reconciles at a time.
+    const WORKERS: usize;
+
+    /// Its cache of owners.
+    fn owners(&self) -> &Arc<Store<Self::Owner>>;
+
+    /// Selects the pods that an owner adopts; `None` if it adopts none.
+    fn selector(owner: &Self::Owner) -> Option<&LabelSelector>;
+
+    /// Makes the world fit what an owner says.
+    fn reconcile(&self, key: &Key) -> impl Future<Output = Result<Requeue, write::Error>> + Send;
+}
+
+/// Has an owner reconciled whenever it or one of its pods changes. More keys may be put into the queue that is returned.
+fn run<C: PodController>(context: &Context, controller: C) -> Arc<Queue<Key>> {
+    let queue = Arc::new(Queue::default());
+    let owners = controller.owners().clone();
+    owners.on_change({
+        let queue = queue.clone();
+        move |change| queue.add(change.key.clone())
+    });
+    let kind = <C::Owner as Resource>::kind(&());
+    context.pods.on_change({
+        let queue = queue.clone();
+        move |change| enqueue_owner(&queue, change, &kind, &owners, C::selector)
+    });
+    let controller = Arc::new(controller);
+    queue::spawn(C::NAME, queue.clone(), C::WORKERS, &context.shutdown, move |key| {
+        let controller = controller.clone();
+        async move { controller.reconcile(&key).await }
+    });
+    queue
+}
+
 /// Puts the owner of a changed object into a queue; for an object without one, everybody who might adopt it.
 fn enqueue_owner<K, O>(
     queue: &Queue<Key>,
-    change: &Change<K>,
+    change: Change<'_, K>,
     kind: &str,
     owners: &Store<O>,
     selector: impl Fn(&O) -> Option<&LabelSelector>,
@@ -87,7 +128,7 @@ fn enqueue_owner<K, O>(
 {
     for object in change.versions() {
         let meta = object.meta();
-        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        let namespace = meta.namespace.as_deref();
         match pods::controller_of(meta) {
             Some(owner) if owner.kind == kind => queue.add(Key::new(namespace, &owner.name)),
             Some(_) => {}
@@ -98,7 +139,7 @@ fn enqueue_owner<K, O>(
                     })
                 };
                 for owner in owners.list_in(namespace, selects) {
-                    queue.add(Key::of(&*owner));
+                    queue.add(Key::from_meta(owner.meta()));
                 }
             }
         }

@@ -74,20 +74,20 @@ pub(super) fn start(context: &Arc<Context>) {
     context.pods.on_change({
         let queue = queue.clone();
         move |change| {
-            let node = |pod: &Option<Arc<Pod>>| pod.as_deref().and_then(pods::node_name).map(str::to_owned);
-            if node(&change.old) != node(&change.new) {
-                queue.add(change.key());
+            let node = |pod: Option<&Arc<Pod>>| pod.and_then(|pod| pods::node_name(pod)).map(str::to_owned);
+            if node(change.old) != node(change.new) {
+                queue.add(change.key.clone());
             }
         }
     });
     context.nodes.on_change({
         let (queue, pods) = (queue.clone(), context.pods.clone());
         move |change| {
-            let taints = |node: &Option<Arc<Node>>| node.as_deref().and_then(|node| node.spec.as_ref()?.taints.clone());
-            if change.new.is_none() || taints(&change.old) != taints(&change.new) {
-                let name = change.key().name;
-                for pod in pods.list().iter().filter(|pod| pods::node_name(pod) == Some(&name)) {
-                    queue.add(Key::of(&**pod));
+            let taints = |node: Option<&Arc<Node>>| node.and_then(|node| node.spec.as_ref()?.taints.clone());
+            if change.new.is_none() || taints(change.old) != taints(change.new) {
+                let name = Some(change.key.name());
+                for pod in pods.list().iter().filter(|pod| pods::node_name(pod) == name) {
+                    queue.add(Key::from_meta(&pod.metadata));
                 }
             }
         }
@@ -107,7 +107,7 @@ impl Controller {
             return Ok(None);
         };
         let now = Timestamp::now();
-        match fate(&pod, self.context.nodes.get(&Key::new("", node)).as_deref(), now) {
+        match fate(&pod, self.context.nodes.get(&Key::new(None, node)).as_deref(), now) {
             Fate::Stays => Ok(None),
             Fate::Leaves(at) if at > now => Ok(Some(after(at, now).min(Duration::from_secs(3600)))),
             Fate::Leaves(_) if pods::is_deleting(&pod.metadata) => Ok(None),

@@ -12,19 +12,15 @@ use k8s_openapi::{
         apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus},
         core::v1::Pod,
     },
-    apimachinery::pkg::apis::meta::v1::Time,
+    apimachinery::pkg::apis::meta::v1::{LabelSelector, Time},
 };
 
-use super::{
-    Workloads, after,
-    claim::{self, Claims},
-    enqueue_owner,
-};
+use super::{PodController, Workloads, after, claim, run};
 use crate::{
     context::Context,
     informer::{Key, Store},
     pods,
-    queue::{self, Queue, Requeue},
+    queue::Requeue,
     write::{self, Writer},
 };
 
@@ -201,55 +197,39 @@ struct Controller {
 }
 
 /// Starts the controller.
-pub(crate) fn start(context: &Arc<Context>, workloads: &Workloads) {
-    let queue = Arc::new(Queue::default());
-    let sets = workloads.replica_sets.clone();
-    let controller = Arc::new(Controller {
+pub(super) fn start(context: &Arc<Context>, workloads: &Workloads) {
+    let controller = Controller {
         context: context.clone(),
-        sets: sets.clone(),
+        sets: workloads.replica_sets.clone(),
         writer: context.writer(NAME),
-    });
-    sets.on_change({
-        let queue = queue.clone();
-        move |change| queue.add(change.key())
-    });
-    context.pods.on_change({
-        let (queue, sets) = (queue.clone(), sets.clone());
-        move |change| {
-            enqueue_owner(&queue, change, "ReplicaSet", &sets, |set| {
-                set.spec.as_ref().map(|spec| &spec.selector)
-            })
-        }
-    });
-    queue::spawn(NAME, queue, WORKERS, &context.shutdown, move |key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(&key).await }
-    });
+    };
+    run(context, controller);
 }
 
-impl Controller {
+impl PodController for Controller {
+    type Owner = ReplicaSet;
+    const NAME: &'static str = NAME;
+    const WORKERS: usize = WORKERS;
+
+    fn owners(&self) -> &Arc<Store<ReplicaSet>> {
+        &self.sets
+    }
+
+    fn selector(set: &ReplicaSet) -> Option<&LabelSelector> {
+        set.spec.as_ref().map(|spec| &spec.selector)
+    }
+
     async fn reconcile(&self, key: &Key) -> Result<Requeue, write::Error> {
         let Some(set) = self.sets.get(key) else { return Ok(None) };
         let Some(spec) = set.spec.as_ref() else { return Ok(None) };
-        let around = self.context.pods.list_in(&key.namespace, |_| true);
-        let Claims {
-            mut mine,
-            adopt,
-            release,
-        } = claim::claims(&set.metadata, &spec.selector, around);
-        for pod in release {
-            let patch = claim::release(&pod.metadata, &set.metadata);
-            self.writer.patch(&self.context.pods, &Key::of(&*pod), &patch).await?;
-        }
-        for pod in adopt.into_iter().filter(|pod| !pods::is_finished(pod)) {
-            let patch = claim::adoption(&pod.metadata, &pods::controller_ref(&*set));
-            let pod = self.writer.patch(&self.context.pods, &Key::of(&*pod), &patch).await?;
-            mine.push(Arc::new(pod));
-        }
+        let around = self.context.pods.list_in(key.namespace(), |_| true);
+        let mut claims = claim::claims(&set.metadata, &spec.selector, around);
+        claims.adopt.retain(|pod| !pods::is_finished(pod));
+        let mine = claims.settle(&self.writer, &self.context.pods, &*set).await?;
         let plan = plan(&set, &mine, Timestamp::now());
         let failure = self.execute(&set, plan).await;
         // What was just written is in the cache already.
-        let mine = self.context.pods.list_in(&key.namespace, |pod| {
+        let mine = self.context.pods.list_in(key.namespace(), |pod| {
             pods::is_controlled_by(&pod.metadata, &set.metadata)
         });
         let message = failure.as_ref().map(write::Error::message);
@@ -262,7 +242,9 @@ impl Controller {
             _ => Ok(requeue),
         }
     }
+}
 
+impl Controller {
     /// Creates or deletes; returns the first error.
     async fn execute(&self, set: &ReplicaSet, plan: Plan) -> Option<write::Error> {
         let events = self.context.events.of(NAME);

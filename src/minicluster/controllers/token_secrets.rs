@@ -38,14 +38,10 @@ struct Controller {
 
 /// Starts the controller. `ca` is the PEM of the API server's CA.
 pub(super) fn start(context: &Arc<Context>, ca: &str) {
-    let (client, shutdown) = (&context.client, &context.shutdown);
+    let (rest, shutdown) = (&context.rest, &context.shutdown);
     let controller = Arc::new(Controller {
-        accounts: informer::start(client, None, shutdown.clone()),
-        secrets: informer::start(
-            client,
-            Some("type=kubernetes.io/service-account-token"),
-            shutdown.clone(),
-        ),
+        accounts: informer::start(rest, shutdown),
+        secrets: informer::start_with_fields(rest, "type=kubernetes.io/service-account-token", shutdown),
         ca: ca.to_owned(),
         writer: context.writer(NAME),
     });
@@ -53,15 +49,16 @@ pub(super) fn start(context: &Arc<Context>, ca: &str) {
     controller.accounts.on_change({
         let (queue, store) = (queue.clone(), controller.secrets.clone());
         move |change| {
-            let account = change.key();
-            for secret in store.list_in(&account.namespace, |secret| account_of(secret) == Some(&account.name)) {
-                queue.add(Key::of(&*secret));
+            let account = change.key;
+            let names = |secret: &Secret| account_of(secret).is_some_and(|name| name == account.name());
+            for secret in store.list_in(account.namespace(), names) {
+                queue.add(Key::from_meta(&secret.metadata));
             }
         }
     });
     controller.secrets.on_change({
         let queue = queue.clone();
-        move |change| queue.add(change.key())
+        move |change| queue.add(change.key.clone())
     });
     queue::spawn(NAME, queue, 2, shutdown, move |key| {
         let controller = controller.clone();
@@ -83,7 +80,7 @@ impl Controller {
         let Some(account) = account_of(&secret) else {
             return Ok(None);
         };
-        let Some(account) = self.accounts.get(&Key::new(&key.namespace, account)) else {
+        let Some(account) = self.accounts.get(&Key::new(key.namespace(), account)) else {
             // Only a Secret that had its account once is a leftover; another one may be early.
             if secret
                 .metadata
@@ -112,7 +109,7 @@ impl Controller {
             "data": {
                 "token": ByteString(token.into_bytes()),
                 "ca.crt": ByteString(self.ca.clone().into_bytes()),
-                "namespace": ByteString(key.namespace.clone().into_bytes()),
+                "namespace": ByteString(key.namespace().unwrap_or_default().as_bytes().to_vec()),
             },
         });
         self.writer.merge(&self.secrets, key, &patch).await?;
@@ -120,8 +117,9 @@ impl Controller {
     }
 
     async fn token(&self, account: &ServiceAccount, secret: &Secret) -> Result<String, write::Error> {
-        let key = Key::of(account);
-        let api: Api<ServiceAccount> = Api::namespaced(self.writer.client().clone(), &key.namespace);
+        let key = Key::from_meta(&account.metadata);
+        let api: Api<ServiceAccount> =
+            Api::namespaced(self.writer.client().clone(), key.namespace().unwrap_or_default());
         let request = TokenRequest {
             spec: Some(TokenRequestSpec {
                 audiences: None,
@@ -136,7 +134,7 @@ impl Controller {
             ..TokenRequest::default()
         };
         let answer = api
-            .create_token_request(&key.name, &PostParams::default(), &request)
+            .create_token_request(key.name(), &PostParams::default(), &request)
             .await;
         match answer {
             Ok(answer) => Ok(answer.status.and_then(|status| status.token).unwrap_or_default()),

@@ -33,7 +33,7 @@ struct Controller {
 /// Starts the controller. `binds`: nobody else binds claims to their volumes.
 pub(crate) fn start(context: &Arc<Context>, binds: bool) {
     let queue = Arc::new(Queue::default());
-    let claims = informer::start(&context.client, None, context.shutdown.clone());
+    let claims = informer::start(&context.rest, &context.shutdown);
     let volumes = Api::all(context.client.clone());
     let controller = Arc::new(Controller {
         claims,
@@ -49,7 +49,7 @@ pub(crate) fn start(context: &Arc<Context>, binds: bool) {
                 .as_ref()
                 .filter(|_| change.new.is_none())
                 .and_then(|claim| volume_of(claim));
-            queue.add((change.key(), volume));
+            queue.add((change.key.clone(), volume));
         }
     });
     queue::spawn(NAME, queue, 1, &context.shutdown, move |(key, gone)| {
@@ -101,13 +101,13 @@ impl Controller {
                 claim_ref: Some(ObjectReference {
                     api_version: Some("v1".into()),
                     kind: Some("PersistentVolumeClaim".into()),
-                    name: Some(key.name.clone()),
-                    namespace: Some(key.namespace.clone()),
+                    name: Some(key.name().to_owned()),
+                    namespace: key.namespace().map(str::to_owned),
                     uid: Some(uid),
                     ..ObjectReference::default()
                 }),
                 host_path: Some(HostPathVolumeSource {
-                    path: format!("/minicluster/{}/{}", key.namespace, key.name),
+                    path: format!("/minicluster/{key}"),
                     type_: None,
                 }),
                 persistent_volume_reclaim_policy: Some("Delete".into()),

@@ -154,7 +154,7 @@ async fn container_logs(
     Path((namespace, pod, container)): Path<(String, String, String)>,
     Query(options): Query<Options>,
 ) -> Response {
-    let Some(log) = agent.log(&Key::new(namespace, &pod), &container) else {
+    let Some(log) = agent.log(&Key::new(Some(&namespace), &pod), &container) else {
         return (
             StatusCode::NOT_FOUND,
             format!("container \"{container}\" in pod \"{pod}\" is not running here"),

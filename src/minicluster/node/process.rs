@@ -28,7 +28,6 @@ use super::{
     sys,
     web_container::RESTART,
 };
-use crate::backoff;
 
 /// A container that ran so long starts from the first delay again.
 const STABLE: Duration = Duration::from_secs(600);
@@ -108,6 +107,17 @@ pub(crate) enum Restart {
     Never,
 }
 
+impl Restart {
+    /// Whether a container that ended with this code is started again.
+    fn follows(self, code: i32) -> bool {
+        match self {
+            Self::Always => true,
+            Self::OnFailure => code != 0,
+            Self::Never => false,
+        }
+    }
+}
+
 /// A process under supervision.
 pub(crate) struct Process {
     view: Arc<Mutex<ContainerView>>,
@@ -124,17 +134,25 @@ impl Process {
         held: Option<&ContainerStatus>,
         changed: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        let before = held.filter(|held| held.container_id.is_some());
+        let before = Before::of(held, Timestamp::now());
+        let over = before.last.clone().filter(|last| !task.restart.follows(last.code));
+        let is_over = over.is_some();
         let view = ContainerView {
             name: task.container.name.clone(),
             image: task.container.image.clone().unwrap_or_default(),
-            state: State::Waiting {
-                reason: "ContainerCreating",
-                message: None,
+            state: over.map_or(
+                State::Waiting {
+                    reason: "ContainerCreating",
+                    message: None,
+                },
+                State::Ended,
+            ),
+            restarts: if is_over {
+                before.restarts
+            } else {
+                before.next_restarts()
             },
-            last: None,
-            // What ran before this process was started is gone: this is one more start.
-            restarts: before.map_or(0, |held| held.restart_count + 1),
+            last: before.last.filter(|_| !is_over),
             ready: false,
         };
         let process = Self {
@@ -150,6 +168,10 @@ impl Process {
             changed: Arc::new(changed),
         };
         let (stop, ended) = (process.stop.clone(), process.ended.clone());
+        if is_over {
+            ended.cancel();
+            return process;
+        }
         tokio::spawn(async move {
             supervisor.run(stop).await;
             ended.cancel();
@@ -172,6 +194,37 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// What the status tells of the runs before this process was started.
+struct Before {
+    /// How the last run ended; one that was still running then was killed with its node.
+    last: Option<Ended>,
+    restarts: i32,
+}
+
+impl Before {
+    fn of(held: Option<&ContainerStatus>, now: Timestamp) -> Self {
+        let state = held.and_then(|held| held.state.as_ref());
+        let running = state.and_then(|state| state.running.as_ref());
+        let killed = running.map(|running| Ended {
+            code: 128 + libc::SIGKILL,
+            started: running.started_at.as_ref().map_or(now, |time| time.0),
+            finished: now,
+            message: None,
+        });
+        let ended = state.and_then(|state| state.terminated.as_ref());
+        let earlier = held.and_then(|held| held.last_state.as_ref()?.terminated.as_ref());
+        Self {
+            last: killed.or_else(|| ended.or(earlier).map(|held| Ended::of(held, now))),
+            restarts: held.map_or(0, |held| held.restart_count),
+        }
+    }
+
+    /// One more start, if there was any.
+    fn next_restarts(&self) -> i32 {
+        self.restarts + i32::from(self.last.is_some())
     }
 }
 
@@ -204,13 +257,7 @@ impl Supervisor {
                 finished: Timestamp::now(),
                 message,
             };
-            let again = !stop.is_cancelled()
-                && match self.task.restart {
-                    Restart::Always => true,
-                    Restart::OnFailure => code != 0,
-                    Restart::Never => false,
-                };
-            if !again {
+            if stop.is_cancelled() || !self.task.restart.follows(code) {
                 self.update(|view| {
                     view.ready = false;
                     view.state = State::Ended(ended);
@@ -220,7 +267,7 @@ impl Supervisor {
             if since.elapsed() >= STABLE {
                 failures = 0;
             }
-            let delay = backoff::step(RESTART.0, RESTART.1, failures);
+            let delay = RESTART.delay(failures + 1, 0.0);
             failures += 1;
             self.update(|view| {
                 view.ready = false;

@@ -24,6 +24,19 @@ pub(crate) struct Ended {
     pub(crate) message: Option<String>,
 }
 
+impl Ended {
+    /// As a status tells it; times that it lacks are now.
+    pub(crate) fn of(terminated: &ContainerStateTerminated, now: Timestamp) -> Self {
+        let time = |time: &Option<Time>| time.as_ref().map_or(now, |time| time.0);
+        Self {
+            code: terminated.exit_code,
+            started: time(&terminated.started_at),
+            finished: time(&terminated.finished_at),
+            message: terminated.message.clone(),
+        }
+    }
+}
+
 /// What a container does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use client::backoff::Backoff;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, Probe};
 
@@ -11,12 +12,14 @@ use super::{
     status::{ContainerView, Ended, State},
     web,
 };
-use crate::backoff;
 
 /// Annotation: `false` keeps the pod's containers from being ready.
 pub(crate) const READY: &str = "minicluster.kubefed.io/ready";
 /// First and greatest delay between restarts.
-pub(crate) const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+pub(crate) const RESTART: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    max: Duration::from_secs(300),
+};
 
 /// The life of a container.
 #[derive(Debug, Clone)]
@@ -34,12 +37,7 @@ impl WebContainer {
     /// Starts now, or goes on where the status of the last run says that it was.
     pub(crate) fn start(pod: &Pod, container: &Container, held: Option<&ContainerStatus>, now: Timestamp) -> Self {
         let state = held.and_then(|held| held.state.as_ref());
-        let ended = |terminated: &k8s_openapi::api::core::v1::ContainerStateTerminated| Ended {
-            code: terminated.exit_code,
-            started: terminated.started_at.as_ref().map_or(now, |time| time.0),
-            finished: terminated.finished_at.as_ref().map_or(now, |time| time.0),
-            message: terminated.message.clone(),
-        };
+        let ended = |terminated| Ended::of(terminated, now);
         let running = state.and_then(|state| state.running.as_ref());
         let terminated = state.and_then(|state| state.terminated.as_ref()).map(ended);
         let since = running
@@ -101,7 +99,7 @@ impl WebContainer {
             }
             State::Ended(ended) if self.restarts_on_failure && ended.code != 0 => {
                 let failures = u32::try_from(self.restarts).unwrap_or(0);
-                let at = later(ended.finished, backoff::step(RESTART.0, RESTART.1, failures));
+                let at = later(ended.finished, RESTART.delay(failures + 1, 0.0));
                 Some((at, State::Running { since: at }))
             }
             State::Ended(_) | State::Waiting { .. } => None,

@@ -78,7 +78,7 @@ pub(crate) async fn start(context: &Arc<Context>, registry: &Arc<Registry>, pool
     proxy.reserve_addresses();
     context.services.on_change({
         let queue = queue.clone();
-        move |change| queue.add(change.key())
+        move |change| queue.add(change.key.clone())
     });
     context.slices.on_change({
         let queue = queue.clone();
@@ -90,7 +90,7 @@ pub(crate) async fn start(context: &Arc<Context>, registry: &Arc<Registry>, pool
                     .as_ref()
                     .and_then(|labels| labels.get(SERVICE_NAME));
                 if let Some(service) = service {
-                    queue.add(Key::new(slice.metadata.namespace.clone().unwrap_or_default(), service));
+                    queue.add(Key::new(change.key.namespace(), service));
                 }
             }
         }
@@ -99,7 +99,7 @@ pub(crate) async fn start(context: &Arc<Context>, registry: &Arc<Registry>, pool
         let (queue, services) = (queue.clone(), context.services.clone());
         move |_| {
             for service in services.list() {
-                queue.add(Key::of(&*service));
+                queue.add(Key::from_meta(&service.metadata));
             }
         }
     });
@@ -120,7 +120,7 @@ impl Proxy {
         let mut pool = self.pool.lock();
         for service in self.context.services.list() {
             if let Some(address) = published(&service) {
-                pool.take(&Key::of(&*service).to_string(), Some(address));
+                pool.take(&Key::from_meta(&service.metadata).to_string(), Some(address));
             }
         }
     }
@@ -146,13 +146,13 @@ impl Proxy {
             return Ok(None);
         };
         let nodes: Vec<_> = self.registry.nodes().into_iter().map(|(_, address)| address).collect();
-        let slices = self.context.slices.list_in(&key.namespace, |slice| {
+        let slices = self.context.slices.list_in(key.namespace(), |slice| {
             slice
                 .metadata
                 .labels
                 .as_ref()
                 .and_then(|labels| labels.get(SERVICE_NAME))
-                == Some(&key.name)
+                .is_some_and(|name| name == key.name())
         });
         let frontends = plan::frontends(&service, &nodes, load_balancer);
         let sticky = service.spec.as_ref().and_then(|spec| spec.session_affinity.as_deref()) == Some("ClientIP");

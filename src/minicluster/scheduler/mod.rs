@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use client::backoff::Backoff;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{Binding, ObjectReference, Pod, PodCondition},
@@ -22,7 +23,6 @@ use tokio::sync::{Notify, Semaphore};
 
 use self::decide::{Ledger, Unschedulable};
 use crate::{
-    backoff,
     context::Context,
     informer::Key,
     pods,
@@ -38,7 +38,10 @@ const NAME: &str = "default-scheduler";
 /// Bindings in flight.
 const BINDINGS: usize = 8;
 /// First and greatest delay before a binding that failed is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
+const RETRY: Backoff = Backoff {
+    base: Duration::from_millis(50),
+    max: Duration::from_secs(10),
+};
 
 #[derive(Default)]
 struct Todo {
@@ -76,12 +79,12 @@ pub(crate) fn start(context: &Arc<Context>) {
     let inbox = Arc::new(Inbox::default());
     context.pods.on_change({
         let inbox = inbox.clone();
-        move |change| inbox.pod(change.key())
+        move |change| inbox.pod(change.key.clone())
     });
     context.nodes.on_change({
         let inbox = inbox.clone();
         move |change| {
-            inbox.todo.lock().nodes.insert(change.key().name);
+            inbox.todo.lock().nodes.insert(change.key.name().to_owned());
             inbox.wake.notify_one();
         }
     });
@@ -107,7 +110,7 @@ fn place(pod: &Pod) -> Place {
     (
         -i64::from(priority),
         pod.metadata.creation_timestamp.clone(),
-        Key::of(pod),
+        Key::from_meta(&pod.metadata),
     )
 }
 
@@ -139,7 +142,7 @@ impl Scheduler {
             }
             let mut room = false;
             for name in todo.nodes {
-                match self.context.nodes.get(&Key::new("", &name)) {
+                match self.context.nodes.get(&Key::new(None, &name)) {
                     Some(node) => ledger.set_node(node),
                     None => ledger.remove_node(&name),
                 }
@@ -204,7 +207,7 @@ impl Scheduler {
         let (context, inbox) = (self.context.clone(), self.inbox.clone());
         let (failures, bound) = (self.failures.clone(), self.bound.clone());
         tokio::spawn(async move {
-            let key = Key::of(&*pod);
+            let key = Key::from_meta(&pod.metadata);
             let outcome = bind(&context, &pod, &node).await;
             drop(permit);
             match outcome {
@@ -222,7 +225,7 @@ impl Scheduler {
                         *failed += 1;
                         *failed
                     };
-                    tokio::time::sleep(backoff::step(RETRY.0, RETRY.1, failed - 1)).await;
+                    tokio::time::sleep(RETRY.jittered(failed)).await;
                     bound.lock().remove(pod.metadata.uid.as_deref().unwrap_or_default());
                     inbox.pod(key);
                 }

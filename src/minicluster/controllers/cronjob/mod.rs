@@ -46,7 +46,7 @@ pub(super) fn start(context: &Arc<Context>, workloads: &Workloads) {
     });
     cron_jobs.on_change({
         let queue = queue.clone();
-        move |change| queue.add(change.key())
+        move |change| queue.add(change.key.clone())
     });
     jobs.on_change({
         let queue = queue.clone();
@@ -107,7 +107,7 @@ impl Controller {
         if pods::is_deleting(&cron.metadata) {
             return Ok(None);
         }
-        let jobs = self.jobs.list_in(&key.namespace, |job| {
+        let jobs = self.jobs.list_in(key.namespace(), |job| {
             pods::is_controlled_by(&job.metadata, &cron.metadata)
         });
         let active: Vec<_> = jobs.iter().filter(|job| !is_finished(job)).cloned().collect();

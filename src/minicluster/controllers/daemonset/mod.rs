@@ -3,21 +3,20 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    apps::v1::{ControllerRevision, DaemonSet},
-    core::v1::{Node, Pod},
+use k8s_openapi::{
+    api::{
+        apps::v1::{ControllerRevision, DaemonSet},
+        core::v1::{Node, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 
-use super::{
-    Workloads, after,
-    claim::{self, Claims},
-    enqueue_owner, history, template,
-};
+use super::{PodController, Workloads, after, claim, history, run, template};
 use crate::{
     context::Context,
     informer::{Key, Store},
     pods,
-    queue::{self, Queue, Requeue},
+    queue::Requeue,
     write::{self, Writer},
 };
 
@@ -35,71 +34,49 @@ struct Controller {
 
 /// Starts the controller.
 pub(super) fn start(context: &Arc<Context>, workloads: &Workloads) {
-    let queue = Arc::new(Queue::default());
-    let sets = workloads.daemon_sets.clone();
-    let controller = Arc::new(Controller {
+    let controller = Controller {
         context: context.clone(),
-        sets: sets.clone(),
+        sets: workloads.daemon_sets.clone(),
         revisions: workloads.revisions.clone(),
         writer: context.writer(NAME),
-    });
-    sets.on_change({
-        let queue = queue.clone();
-        move |change| queue.add(change.key())
-    });
-    context.pods.on_change({
-        let (queue, sets) = (queue.clone(), sets.clone());
-        move |change| {
-            enqueue_owner(&queue, change, "DaemonSet", &sets, |set| {
-                set.spec.as_ref().map(|spec| &spec.selector)
+    };
+    let sets = workloads.daemon_sets.clone();
+    let queue = run(context, controller);
+    context.nodes.on_change(move |change| {
+        let facts = |node: Option<&Arc<Node>>| {
+            node.map(|node| {
+                (
+                    node.metadata.labels.clone(),
+                    node.spec.as_ref().and_then(|spec| spec.taints.clone()),
+                )
             })
+        };
+        if facts(change.old) != facts(change.new) {
+            sets.keys().into_iter().for_each(|key| queue.add(key));
         }
-    });
-    context.nodes.on_change({
-        let queue = queue.clone();
-        move |change| {
-            let facts = |node: &Option<Arc<Node>>| {
-                node.as_ref().map(|node| {
-                    (
-                        node.metadata.labels.clone(),
-                        node.spec.as_ref().and_then(|spec| spec.taints.clone()),
-                    )
-                })
-            };
-            if facts(&change.old) != facts(&change.new) {
-                for set in sets.list() {
-                    queue.add(Key::of(&*set));
-                }
-            }
-        }
-    });
-    queue::spawn(NAME, queue, WORKERS, &context.shutdown, move |key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(&key).await }
     });
 }
 
-impl Controller {
+impl PodController for Controller {
+    type Owner = DaemonSet;
+    const NAME: &'static str = NAME;
+    const WORKERS: usize = WORKERS;
+
+    fn owners(&self) -> &Arc<Store<DaemonSet>> {
+        &self.sets
+    }
+
+    fn selector(set: &DaemonSet) -> Option<&LabelSelector> {
+        set.spec.as_ref().map(|spec| &spec.selector)
+    }
+
     async fn reconcile(&self, key: &Key) -> Result<Requeue, write::Error> {
         self.revisions.synced().await;
         let Some(set) = self.sets.get(key) else { return Ok(None) };
         let Some(spec) = set.spec.as_ref() else { return Ok(None) };
-        let around = self.context.pods.list_in(&key.namespace, |_| true);
-        let Claims {
-            mut mine,
-            adopt,
-            release,
-        } = claim::claims(&set.metadata, &spec.selector, around);
-        for pod in release {
-            let patch = claim::release(&pod.metadata, &set.metadata);
-            self.writer.patch(&self.context.pods, &Key::of(&*pod), &patch).await?;
-        }
-        for pod in adopt {
-            let patch = claim::adoption(&pod.metadata, &pods::controller_ref(&*set));
-            mine.push(Arc::new(
-                self.writer.patch(&self.context.pods, &Key::of(&*pod), &patch).await?,
-            ));
-        }
+        let around = self.context.pods.list_in(key.namespace(), |_| true);
+        let claims = claim::claims(&set.metadata, &spec.selector, around);
+        let mine = claims.settle(&self.writer, &self.context.pods, &*set).await?;
         let nodes = self.context.nodes.list();
         let now = Timestamp::now();
         let deleting = pods::is_deleting(&set.metadata);
@@ -112,7 +89,7 @@ impl Controller {
             let plan = plan::plan(&set, &nodes, &mine, &hash, now);
             self.execute(&set, &hash, plan).await?;
         }
-        let mine = self.context.pods.list_in(&key.namespace, |pod| {
+        let mine = self.context.pods.list_in(key.namespace(), |pod| {
             pods::is_controlled_by(&pod.metadata, &set.metadata)
         });
         let (status, next) = plan::status(&set, &nodes, &mine, &hash, now);
@@ -128,7 +105,9 @@ impl Controller {
         }
         Ok(next.map(|at| after(at, now)))
     }
+}
 
+impl Controller {
     async fn execute(&self, set: &DaemonSet, hash: &str, plan: plan::Plan) -> Result<(), write::Error> {
         let events = self.context.events.of(NAME);
         for node in plan.create {

@@ -155,7 +155,7 @@ pub(super) fn start(context: &Arc<Context>, workloads: &Workloads) {
     });
     deployments.on_change({
         let queue = queue.clone();
-        move |change| queue.add(change.key())
+        move |change| queue.add(change.key.clone())
     });
     sets.on_change({
         let (queue, deployments) = (queue.clone(), deployments.clone());
@@ -179,9 +179,9 @@ pub(super) fn start(context: &Arc<Context>, workloads: &Workloads) {
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
             let set = pods::controller_of(&pod.metadata)
                 .filter(|owner| owner.kind == "ReplicaSet")
-                .and_then(|owner| sets.get(&Key::new(namespace, &owner.name)));
+                .and_then(|owner| sets.get(&Key::new(Some(namespace), &owner.name)));
             if let Some(owner) = set.as_ref().and_then(|set| pods::controller_of(&set.metadata)) {
-                queue.add(Key::new(namespace, &owner.name));
+                queue.add(Key::new(Some(namespace), &owner.name));
             }
         }
     });
@@ -261,16 +261,22 @@ impl Controller {
         spec: &DeploymentSpec,
     ) -> Result<Vec<Arc<ReplicaSet>>, write::Error> {
         let namespace = deployment.metadata.namespace.as_deref().unwrap_or_default();
-        let around = self.sets.list_in(namespace, |_| true);
+        let around = self.sets.list_in(Some(namespace), |_| true);
         let claims = claim::claims(&deployment.metadata, &spec.selector, around);
         for set in claims.release {
             let patch = claim::release(&set.metadata, &deployment.metadata);
-            self.writer.patch(&self.sets, &Key::of(&*set), &patch).await?;
+            self.writer
+                .patch(&self.sets, &Key::from_meta(&set.metadata), &patch)
+                .await?;
         }
         let mut mine = claims.mine;
         for set in claims.adopt {
             let patch = claim::adoption(&set.metadata, &pods::controller_ref(deployment));
-            mine.push(Arc::new(self.writer.patch(&self.sets, &Key::of(&*set), &patch).await?));
+            mine.push(Arc::new(
+                self.writer
+                    .patch(&self.sets, &Key::from_meta(&set.metadata), &patch)
+                    .await?,
+            ));
         }
         Ok(mine)
     }
@@ -308,7 +314,7 @@ impl Controller {
         sets.iter().any(|set| {
             let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
             let runs = |pod: &Pod| pods::is_controlled_by(&pod.metadata, &set.metadata) && !pods::is_finished(pod);
-            !self.context.pods.list_in(namespace, runs).is_empty()
+            !self.context.pods.list_in(Some(namespace), runs).is_empty()
         })
     }
 
@@ -348,7 +354,11 @@ impl Controller {
         if from != to {
             patch["spec"] = json!({"replicas": to});
         }
-        *set = Arc::new(self.writer.patch(&self.sets, &Key::of(&**set), &patch).await?);
+        *set = Arc::new(
+            self.writer
+                .patch(&self.sets, &Key::from_meta(&set.metadata), &patch)
+                .await?,
+        );
         if from != to {
             self.tell_scaled(deployment, set.metadata.name.as_deref().unwrap_or_default(), from, to);
         }
@@ -378,7 +388,7 @@ impl Controller {
     ) -> Result<Requeue, write::Error> {
         let now = Timestamp::now();
         // The status subresource of this very version was perhaps written already in this reconcile.
-        let current = self.deployments.get(&Key::of(deployment));
+        let current = self.deployments.get(&Key::from_meta(&deployment.metadata));
         let deployment = current.as_deref().unwrap_or(deployment);
         let old: Vec<&ReplicaSet> = sets.old.iter().map(|set| &**set).collect();
         let inputs = Inputs {
@@ -405,7 +415,7 @@ impl Controller {
         limits: Limits,
         sets: &Sets,
     ) -> Result<(), write::Error> {
-        let current = self.deployments.get(&Key::of(deployment));
+        let current = self.deployments.get(&Key::from_meta(&deployment.metadata));
         let status = current.and_then(|current| current.status.clone()).unwrap_or_default();
         if !status::is_complete(deployment, limits.replicas, &status) {
             return Ok(());

@@ -43,7 +43,7 @@ impl Controller {
         if annotation(&deployment.metadata, REVISION) != revision.as_deref() {
             let patch = json!({"metadata": {"uid": deployment.metadata.uid, "annotations": {REVISION: revision}}});
             self.writer
-                .patch(&self.deployments, &Key::of(deployment), &patch)
+                .patch(&self.deployments, &Key::from_meta(&deployment.metadata), &patch)
                 .await?;
         }
         Ok(made)
@@ -85,7 +85,11 @@ impl Controller {
             "metadata": {"uid": set.metadata.uid, "annotations": annotations},
             "spec": {"minReadySeconds": min_ready},
         });
-        Ok(Arc::new(self.writer.patch(&self.sets, &Key::of(&*set), &patch).await?))
+        Ok(Arc::new(
+            self.writer
+                .patch(&self.sets, &Key::from_meta(&set.metadata), &patch)
+                .await?,
+        ))
     }
 
     async fn create(
@@ -161,7 +165,7 @@ impl Controller {
 
     /// Makes the next hash another one, if the name belongs to a set that is not this template's.
     async fn count_collision(&self, deployment: &Deployment, wanted: &ReplicaSet) -> Result<(), write::Error> {
-        let Some(held) = self.sets.get(&Key::of(wanted)) else {
+        let Some(held) = self.sets.get(&Key::from_meta(&wanted.metadata)) else {
             return Ok(());
         };
         let template = |set: &ReplicaSet| {

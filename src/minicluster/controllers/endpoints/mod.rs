@@ -38,7 +38,7 @@ struct Controller {
 /// Starts the controller.
 pub(super) fn start(context: &Arc<Context>) {
     let queue = Arc::new(Queue::default());
-    let endpoints = informer::start(&context.client, None, context.shutdown.clone());
+    let endpoints = informer::start(&context.rest, &context.shutdown);
     let later = Arc::new(Queue::default());
     let controller = Arc::new(Controller {
         context: context.clone(),
@@ -48,7 +48,7 @@ pub(super) fn start(context: &Arc<Context>) {
     });
     context.services.on_change({
         let queue = queue.clone();
-        move |change| queue.add(change.key())
+        move |change| queue.add(change.key.clone())
     });
     context.slices.on_change({
         let queue = queue.clone();
@@ -59,22 +59,19 @@ pub(super) fn start(context: &Arc<Context>) {
                     .labels
                     .as_ref()
                     .and_then(|labels| labels.get(compute::SERVICE_NAME));
-                queue.add(Key::new(
-                    slice.metadata.namespace.clone().unwrap_or_default(),
-                    service.cloned().unwrap_or_default(),
-                ));
+                let service = service.map(String::as_str).unwrap_or_default();
+                queue.add(Key::new(change.key.namespace(), service));
             }
         }
     });
     context.pods.on_change({
         let (queue, services) = (queue.clone(), context.services.clone());
         move |change| {
-            if is_relevant(change) {
-                let namespace = change.key().namespace;
-                for service in services.list_in(&namespace, |service| {
+            if is_relevant(&change) {
+                for service in services.list_in(change.key.namespace(), |service| {
                     change.versions().any(|pod| compute::selects(service, pod))
                 }) {
-                    queue.add(Key::of(&*service));
+                    queue.add(Key::from_meta(&service.metadata));
                 }
             }
         }
@@ -100,7 +97,7 @@ fn is_ours(slice: &EndpointSlice) -> bool {
 }
 
 /// Whether a change of a pod may change endpoints.
-fn is_relevant(change: &Change<Pod>) -> bool {
+fn is_relevant(change: &Change<'_, Pod>) -> bool {
     let facts = |pod: &Pod| {
         let finished = pods::is_finished(pod);
         (
@@ -111,7 +108,7 @@ fn is_relevant(change: &Change<Pod>) -> bool {
             pod.metadata.labels.clone(),
         )
     };
-    match (&change.old, &change.new) {
+    match (change.old, change.new) {
         (Some(old), Some(new)) => facts(old) != facts(new),
         (Some(pod), None) | (None, Some(pod)) => pods::pod_ip(pod).is_some(),
         (None, None) => false,
@@ -129,11 +126,14 @@ impl Controller {
         let pods = self
             .context
             .pods
-            .list_in(&key.namespace, |pod| compute::selects(&service, pod));
-        let node = |name: &str| self.context.nodes.get(&Key::new("", name));
-        let slices = self.context.slices.list_in(&key.namespace, |slice| {
+            .list_in(key.namespace(), |pod| compute::selects(&service, pod));
+        let node = |name: &str| self.context.nodes.get(&Key::new(None, name));
+        let slices = self.context.slices.list_in(key.namespace(), |slice| {
             let labels = slice.metadata.labels.as_ref();
-            is_ours(slice) && labels.and_then(|labels| labels.get(compute::SERVICE_NAME)) == Some(&key.name)
+            is_ours(slice)
+                && labels
+                    .and_then(|labels| labels.get(compute::SERVICE_NAME))
+                    .is_some_and(|name| name == key.name())
         });
         let changes = compute::reconcile(&service, &pods, node, &slices);
         for slice in &changes.create {
@@ -146,7 +146,9 @@ impl Controller {
         for slice in &changes.update {
             let meta = &slice.metadata;
             let patch = json!({"metadata": {"uid": meta.uid, "labels": meta.labels}, "endpoints": slice.endpoints});
-            self.writer.merge(&self.context.slices, &Key::of(slice), &patch).await?;
+            self.writer
+                .merge(&self.context.slices, &Key::from_meta(&slice.metadata), &patch)
+                .await?;
         }
         for slice in &changes.delete {
             self.writer.delete(&self.context.slices, &**slice, None).await?;
@@ -166,7 +168,7 @@ impl Controller {
         let pods = self
             .context
             .pods
-            .list_in(&key.namespace, |pod| compute::selects(&service, pod));
+            .list_in(key.namespace(), |pod| compute::selects(&service, pod));
         let subsets = subsets(&service, &pods);
         match self.endpoints.get(key) {
             Some(held) if held.subsets.as_deref().unwrap_or_default() == subsets => {}

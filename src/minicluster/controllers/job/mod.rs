@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::{
-    batch::v1::{Job, JobStatus},
-    core::v1::{EnvVar, Pod},
+use k8s_openapi::{
+    api::{
+        batch::v1::{Job, JobStatus},
+        core::v1::{EnvVar, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use serde_json::json;
 
-use super::{Workloads, after, enqueue_owner};
+use super::{PodController, Workloads, after, run};
 use crate::{
     context::Context,
     informer::{Key, Store},
     pods,
-    queue::{self, Queue, Requeue},
+    queue::Requeue,
     write::{self, Writer},
 };
 
@@ -31,28 +34,27 @@ struct Controller {
 
 /// Starts the controller.
 pub(super) fn start(context: &Arc<Context>, workloads: &Workloads) {
-    let queue = Arc::new(Queue::default());
-    let jobs = workloads.jobs.clone();
-    let controller = Arc::new(Controller {
+    let controller = Controller {
         context: context.clone(),
-        jobs: jobs.clone(),
+        jobs: workloads.jobs.clone(),
         writer: context.writer(NAME),
-    });
-    jobs.on_change({
-        let queue = queue.clone();
-        move |change| queue.add(change.key())
-    });
-    context.pods.on_change({
-        let (queue, jobs) = (queue.clone(), jobs.clone());
-        move |change| enqueue_owner(&queue, change, "Job", &jobs, |_| None)
-    });
-    queue::spawn(NAME, queue, WORKERS, &context.shutdown, move |key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(&key).await }
-    });
+    };
+    run(context, controller);
 }
 
-impl Controller {
+impl PodController for Controller {
+    type Owner = Job;
+    const NAME: &'static str = NAME;
+    const WORKERS: usize = WORKERS;
+
+    fn owners(&self) -> &Arc<Store<Job>> {
+        &self.jobs
+    }
+
+    fn selector(_: &Job) -> Option<&LabelSelector> {
+        None
+    }
+
     async fn reconcile(&self, key: &Key) -> Result<Requeue, write::Error> {
         let job = self.jobs.get(key);
         self.let_go(key, job.as_ref().and_then(|job| job.metadata.uid.as_ref()))
@@ -62,7 +64,7 @@ impl Controller {
         if foreign.is_some_and(|by| by != "kubernetes.io/job-controller") {
             return Ok(None);
         }
-        let mine = self.context.pods.list_in(&key.namespace, |pod| {
+        let mine = self.context.pods.list_in(key.namespace(), |pod| {
             pods::is_controlled_by(&pod.metadata, &job.metadata)
         });
         if pods::is_deleting(&job.metadata) {
@@ -106,12 +108,14 @@ impl Controller {
         }
         Ok(plan.next.map(|at| after(at, now)))
     }
+}
 
+impl Controller {
     /// Pods of a Job that is gone must not wait for it.
     async fn let_go(&self, key: &Key, uid: Option<&String>) -> Result<(), write::Error> {
-        let orphans = self.context.pods.list_in(&key.namespace, |pod| {
+        let orphans = self.context.pods.list_in(key.namespace(), |pod| {
             pods::controller_of(&pod.metadata)
-                .is_some_and(|owner| owner.kind == "Job" && owner.name == key.name && Some(&owner.uid) != uid)
+                .is_some_and(|owner| owner.kind == "Job" && owner.name == key.name() && Some(&owner.uid) != uid)
         });
         for pod in orphans {
             self.release(&pod).await?;
@@ -131,7 +135,11 @@ impl Controller {
         }
         let patch =
             json!({"metadata": {"uid": pod.metadata.uid, "$deleteFromPrimitiveList/finalizers": [plan::FINALIZER]}});
-        match self.writer.patch(&self.context.pods, &Key::of(pod), &patch).await {
+        match self
+            .writer
+            .patch(&self.context.pods, &Key::from_meta(&pod.metadata), &patch)
+            .await
+        {
             Err(error) if error.code() != Some(404) => Err(error),
             _ => Ok(()),
         }

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use client::backoff::Backoff;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{
@@ -15,14 +16,17 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
-use crate::{backoff, pods};
+use crate::pods;
 
 /// Finalizer of pods that are not counted yet.
 pub(crate) const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 /// Annotation and label of the pods of an indexed Job.
 pub(crate) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// First and greatest delay before a failed pod is replaced.
-const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
+const RETRY: Backoff = Backoff {
+    base: Duration::from_secs(10),
+    max: Duration::from_secs(600),
+};
 /// Failed pods that are put up with, by default.
 const BACKOFF_LIMIT: i32 = 6;
 /// Pods created in one reconcile.
@@ -368,7 +372,7 @@ fn retry_at(failures: i32, mine: &[Arc<Pod>]) -> Option<Timestamp> {
         .filter(|pod| pods::phase(pod) == "Failed")
         .filter_map(|pod| ended(pod))
         .max()?;
-    let delay = backoff::step(RETRY.0, RETRY.1, u32::try_from(failures - 1).unwrap_or(0));
+    let delay = RETRY.delay(u32::try_from(failures).unwrap_or(0), 0.0);
     last.checked_add(SignedDuration::try_from(delay).ok()?).ok()
 }
 

@@ -3,22 +3,21 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    apps::v1::{ControllerRevision, StatefulSet},
-    core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume},
+use k8s_openapi::{
+    api::{
+        apps::v1::{ControllerRevision, StatefulSet},
+        core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume},
+    },
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use kube::{Api, api::PostParams};
 
-use super::{
-    Workloads, after,
-    claim::{self, Claims},
-    enqueue_owner, history, template,
-};
+use super::{PodController, Workloads, after, claim, history, run, template};
 use crate::{
     context::Context,
     informer::{Key, Store},
     pods,
-    queue::{self, Queue, Requeue},
+    queue::Requeue,
     write::{self, Writer, code},
 };
 
@@ -36,33 +35,28 @@ struct Controller {
 
 /// Starts the controller.
 pub(super) fn start(context: &Arc<Context>, workloads: &Workloads) {
-    let queue = Arc::new(Queue::default());
-    let sets = workloads.stateful_sets.clone();
-    let controller = Arc::new(Controller {
+    let controller = Controller {
         context: context.clone(),
-        sets: sets.clone(),
+        sets: workloads.stateful_sets.clone(),
         revisions: workloads.revisions.clone(),
         writer: context.writer(NAME),
-    });
-    sets.on_change({
-        let queue = queue.clone();
-        move |change| queue.add(change.key())
-    });
-    context.pods.on_change({
-        let (queue, sets) = (queue.clone(), sets.clone());
-        move |change| {
-            enqueue_owner(&queue, change, "StatefulSet", &sets, |set| {
-                set.spec.as_ref().map(|spec| &spec.selector)
-            })
-        }
-    });
-    queue::spawn(NAME, queue, WORKERS, &context.shutdown, move |key| {
-        let controller = controller.clone();
-        async move { controller.reconcile(&key).await }
-    });
+    };
+    run(context, controller);
 }
 
-impl Controller {
+impl PodController for Controller {
+    type Owner = StatefulSet;
+    const NAME: &'static str = NAME;
+    const WORKERS: usize = WORKERS;
+
+    fn owners(&self) -> &Arc<Store<StatefulSet>> {
+        &self.sets
+    }
+
+    fn selector(set: &StatefulSet) -> Option<&LabelSelector> {
+        set.spec.as_ref().map(|spec| &spec.selector)
+    }
+
     async fn reconcile(&self, key: &Key) -> Result<Requeue, write::Error> {
         self.revisions.synced().await;
         let Some(set) = self.sets.get(key) else { return Ok(None) };
@@ -70,16 +64,11 @@ impl Controller {
         let around = self
             .context
             .pods
-            .list_in(&key.namespace, |pod| plan::ordinal(&key.name, pod).is_some());
-        let Claims { mut mine, adopt, .. } = claim::claims(&set.metadata, &spec.selector, around);
-        for pod in adopt {
-            let patch = claim::adoption(&pod.metadata, &pods::controller_ref(&*set));
-            mine.push(Arc::new(
-                self.writer.patch(&self.context.pods, &Key::of(&*pod), &patch).await?,
-            ));
-        }
+            .list_in(key.namespace(), |pod| plan::ordinal(key.name(), pod).is_some());
+        let claims = claim::claims(&set.metadata, &spec.selector, around);
+        let mine = claims.settle(&self.writer, &self.context.pods, &*set).await?;
         let now = Timestamp::now();
-        let name = &key.name;
+        let name = key.name();
         if pods::is_deleting(&set.metadata) {
             return Ok(None);
         }
@@ -104,7 +93,7 @@ impl Controller {
                 format!("delete Pod {pod} in StatefulSet {name} successful"),
             );
         }
-        let mine = self.context.pods.list_in(&key.namespace, |pod| {
+        let mine = self.context.pods.list_in(key.namespace(), |pod| {
             pods::is_controlled_by(&pod.metadata, &set.metadata)
         });
         let (status, next) = plan::status(&set, &mine, &update, now);
@@ -129,7 +118,9 @@ impl Controller {
         history::clean_up(&self.revisions, &self.writer, &*set, spec.revision_history_limit, used).await?;
         Ok(next.map(|at| after(at, now)))
     }
+}
 
+impl Controller {
     async fn create(&self, set: &StatefulSet, number: i32, update: &str) -> Result<(), write::Error> {
         let spec = set.spec.clone().unwrap_or_default();
         let name = format!("{}-{number}", set.metadata.name.as_deref().unwrap_or_default());
@@ -185,16 +176,14 @@ impl Controller {
     }
 
     async fn claim(&self, set: &StatefulSet, claim: &PersistentVolumeClaim, name: &str) -> Result<(), write::Error> {
-        let key = Key::of(&Pod {
-            metadata: set.metadata.clone(),
-            ..Pod::default()
-        });
-        let api: Api<PersistentVolumeClaim> = Api::namespaced(self.context.client.clone(), &key.namespace);
+        let key = Key::from_meta(&set.metadata);
+        let api: Api<PersistentVolumeClaim> =
+            Api::namespaced(self.context.client.clone(), key.namespace().unwrap_or_default());
         let mut claim = PersistentVolumeClaim {
             status: None,
             ..claim.clone()
         };
-        (claim.metadata.name, claim.metadata.namespace) = (Some(name.to_owned()), Some(key.namespace.clone()));
+        (claim.metadata.name, claim.metadata.namespace) = (Some(name.to_owned()), key.namespace().map(str::to_owned));
         let selected = set
             .spec
             .as_ref()

@@ -20,6 +20,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use self::pod_addresses::PodAddresses;
 use super::{
     environment,
     logs::Log,
@@ -39,6 +40,7 @@ use crate::{
     write::{self, Writer},
 };
 
+mod pod_addresses;
 mod ports;
 mod start;
 
@@ -119,7 +121,7 @@ pub(crate) struct Agent {
     registry: Arc<Registry>,
     spawner: Spawner,
     running: Mutex<HashMap<Key, Arc<Running>>>,
-    addresses: Mutex<Pool>,
+    addresses: Mutex<PodAddresses>,
     queue: Arc<Queue<Key>>,
 }
 
@@ -143,7 +145,7 @@ impl Agent {
             registry: registry.clone(),
             spawner: Spawner::start()?,
             running: Mutex::default(),
-            addresses: Mutex::new(addresses),
+            addresses: Mutex::new(PodAddresses::new(addresses)),
             queue: queue.clone(),
         });
         context.synced().await;
@@ -152,7 +154,7 @@ impl Agent {
             let queue = queue.clone();
             move |change| {
                 if change.versions().any(|pod| pods::node_name(pod).is_some()) {
-                    queue.add(change.key());
+                    queue.add(change.key.clone());
                 }
             }
         });
@@ -160,7 +162,7 @@ impl Agent {
             let (queue, pods) = (queue.clone(), context.pods.clone());
             move |node| {
                 for pod in pods.list().iter().filter(|pod| pods::node_name(pod) == Some(node)) {
-                    queue.add(Key::of(&**pod));
+                    queue.add(Key::from_meta(&pod.metadata));
                 }
             }
         });
@@ -176,12 +178,8 @@ impl Agent {
     fn reserve_addresses(&self) {
         let mut addresses = self.addresses.lock();
         for pod in self.context.pods.list() {
-            if pods::is_finished(&pod) || host_network(&pod) {
-                continue;
-            }
-            let wish = pods::pod_ip(&pod).and_then(|ip| ip.parse().ok());
-            if wish.is_some() {
-                addresses.take(pod.metadata.uid.as_deref().unwrap_or_default(), wish);
+            if !pods::is_finished(&pod) && !host_network(&pod) && pods::pod_ip(&pod).is_some() {
+                addresses.take(&Key::from_meta(&pod.metadata), &pod);
             }
         }
     }
@@ -191,9 +189,10 @@ impl Agent {
         self.running.lock().get(key)?.logs.get(container).cloned()
     }
 
-    /// Ends all processes; servers end with this process.
-    pub(crate) async fn stop_processes(&self) {
+    /// Ends everything that runs here; the pods stay, to be started again on the next start.
+    pub(crate) async fn stop_all(&self) {
         let running: Vec<_> = self.running.lock().values().cloned().collect();
+        running.iter().for_each(|running| running.stop.cancel());
         let stops = running.iter().map(|running| stop_parts(running));
         if tokio::time::timeout(FAREWELL, future::join_all(stops)).await.is_err() {
             tracing::warn!("some processes did not end in time and are killed");
@@ -212,16 +211,20 @@ impl Agent {
             // Gone without a goodbye: by force, or with its node.
             self.stop(key, &held).await;
         }
-        let (Some(pod), Some(host_ip)) = (pod, address) else {
+        let Some(pod) = pod else {
+            self.addresses.lock().release(key);
             return Ok(None);
         };
+        let Some(host_ip) = address else { return Ok(None) };
         if pods::is_deleting(&pod.metadata) {
             return self.terminate(key, &pod, running).await;
         }
         if pods::is_finished(&pod) {
+            // Its logs stay readable.
             if let Some(running) = running {
-                self.finish(&running);
+                running.stop.cancel();
             }
+            self.addresses.lock().release(key);
             return Ok(None);
         }
         let running = match running {
@@ -268,17 +271,11 @@ impl Agent {
         Ok(None)
     }
 
-    /// Stops listening for a pod that has ended by itself; its logs stay readable.
-    fn finish(&self, running: &Running) {
-        running.stop.cancel();
-        self.addresses.lock().release_address(&running.uid, running.ip);
-    }
-
     /// Stops everything of a pod at once and forgets it.
     async fn stop(&self, key: &Key, running: &Arc<Running>) {
         running.stop.cancel();
         stop_parts(running).await;
-        self.addresses.lock().release_address(&running.uid, running.ip);
+        self.addresses.lock().release(key);
         {
             let mut all = self.running.lock();
             if all.get(key).is_some_and(|held| held.uid == running.uid) {
@@ -310,7 +307,7 @@ impl Agent {
             if process::is_process(container.image.as_deref())
                 && let Err(error) = volumes.mounts(container).await
             {
-                tracing::debug!(pod = %Key::of(pod), error = queue::chain(&error), "cannot refresh volumes");
+                tracing::debug!(pod = %Key::from_meta(&pod.metadata), error = queue::chain(&error), "cannot refresh volumes");
             }
         }
     }

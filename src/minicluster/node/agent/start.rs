@@ -38,14 +38,12 @@ impl Agent {
         pod: &Pod,
         host_ip: Ipv4Addr,
     ) -> Result<Arc<Running>, Error> {
-        let uid = pod.metadata.uid.clone().unwrap_or_default();
         let spec = pod.spec.clone().unwrap_or_default();
         let node = pods::node_name(pod).unwrap_or_default();
         let ip = if spec.host_network == Some(true) {
             host_ip
         } else {
-            let wish = pods::pod_ip(pod).and_then(|ip| ip.parse().ok());
-            self.addresses.lock().take(&uid, wish).ok_or(Error::NoAddress)?
+            self.addresses.lock().take(key, pod).ok_or(Error::NoAddress)?
         };
         let outcome = self.start_containers(key, pod, &spec, (ip, host_ip)).await;
         match outcome {
@@ -60,7 +58,6 @@ impl Agent {
                 Ok(running)
             }
             Err(error) => {
-                self.addresses.lock().release_address(&uid, ip);
                 let reason = if matches!(error, Error::Volume(_)) {
                     "FailedMount"
                 } else {
@@ -146,7 +143,7 @@ impl Agent {
 
     fn facts(&self, pod: &Pod) -> Facts {
         let node = pods::node_name(pod).unwrap_or_default();
-        let held = self.context.nodes.get(&Key::new("", node));
+        let held = self.context.nodes.get(&Key::new(None, node));
         let label = |key: &str, default: &str| {
             let labels = held.as_ref().and_then(|node| node.metadata.labels.as_ref());
             labels
@@ -294,7 +291,9 @@ impl Agent {
         let views = pod.spec.iter().flat_map(|spec| &spec.containers).map(waiting).collect();
         let view = pod_view(pod, views, ips, now, now);
         let mut status = status::status(pod, &view, now);
-        (status.pod_ip, status.pod_ips) = (None, None);
+        if pods::pod_ip(pod).is_none() {
+            (status.pod_ip, status.pod_ips) = (None, None);
+        }
         self.writer
             .merge_status(&self.context.pods, pod, pod.status.as_ref(), &status)
             .await?;
