@@ -182,6 +182,36 @@ fn nothing_is_lost_when_every_process_is_killed() {
 }
 
 #[test]
+fn nodes_come_and_go_with_kubectl() {
+    let federation = Federation::start();
+    federation.create(HELLO);
+    let cluster = CLUSTERS[1];
+    federation.await_value(cluster, "rs/hello", "{.status.readyReplicas}", "3");
+    let manifest = federation.dir().join("node.yaml");
+    let text = "apiVersion: v1\nkind: Node\nmetadata: {name: extra, labels: {minicluster.kubefed.io/node: \"\"}}\n";
+    std::fs::write(&manifest, text).unwrap();
+    let kubectl = |words: &[&str]| federation.kubectl(cluster, words).expect();
+    let _ = kubectl(&["apply", "-f", &manifest.to_string_lossy()]);
+    let _ = kubectl(&["wait", "--for=condition=Ready", "node/extra", "--timeout=60s"]);
+    for index in 1..=3 {
+        let node = format!("{cluster}-node-{index}");
+        let _ = kubectl(&["drain", &node, "--ignore-daemonsets", "--force", "--timeout=60s"]);
+    }
+    let _ = kubectl(&["delete", "node", &format!("{cluster}-node-1")]);
+    eventually("every pod on the new node", Duration::from_secs(60), || {
+        let nodes = kubectl(&["get", "pods", "-o", "jsonpath={.items[*].spec.nodeName}"]);
+        if nodes == "extra extra extra" {
+            Ok(())
+        } else {
+            Err(nodes)
+        }
+    });
+    federation.await_value(cluster, "rs/hello", "{.status.readyReplicas}", "3");
+    federation.await_value("federation", "rs/hello", "{.status.readyReplicas}", "9");
+    served_by(&federation, "127.2.0.1", cluster);
+}
+
+#[test]
 fn a_cluster_leaves_with_its_workloads_running_unless_told_otherwise() {
     let federation = Federation::start();
     federation.create(HELLO);

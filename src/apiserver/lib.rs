@@ -19,6 +19,7 @@ pub mod handlers;
 mod kubeconfig;
 mod lifecycle;
 pub mod openapi;
+mod outgoing_tls;
 pub mod patch;
 pub mod pki;
 pub mod registry;
@@ -101,6 +102,8 @@ pub struct Running {
     pub admin_kubeconfig: PathBuf,
     /// CA that clients verify it with.
     pub ca_pem: String,
+    /// Who issues the certificates of its clients, and the one that it shows to kubelets: a bundle.
+    pub client_ca_pem: String,
     /// The server itself, for processes that embed it.
     pub server: Arc<Server>,
     /// Ends when the server has stopped.
@@ -127,6 +130,7 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
     });
     let service_addresses: Vec<String> = allocator.iter().map(|a| a.first().to_string()).collect();
     let tls = tls::prepare(&args, &service_addresses).map_err(Error::Pki)?;
+    let outgoing_tls = outgoing_tls::OutgoingTls::new(&tls.kubelet_client).map_err(Error::Pki)?;
     let registry = Arc::new(Registry::new(
         storage,
         &args.etcd_prefix,
@@ -177,6 +181,7 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
         url: url.clone(),
         stopping: shutdown,
         request_timeout: args.request_timeout,
+        outgoing_tls,
     });
     tracing::info!(address = %address, url, kubeconfig = %admin_kubeconfig.display(), "apiserver listens");
     let acceptor = tokio_rustls::TlsAcceptor::from(tls.config);
@@ -192,6 +197,7 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
         url,
         admin_kubeconfig,
         ca_pem: tls.ca_pem,
+        client_ca_pem: tls.client_ca_pem,
         server,
         done,
     })

@@ -50,6 +50,10 @@ pub(crate) struct Tls {
     pub(crate) ca_pem: String,
     /// Client certificate of system:masters.
     pub(crate) admin: pki::Identity,
+    /// Who issues the certificates of the server's clients: a bundle.
+    pub(crate) client_ca_pem: String,
+    /// Client certificate that the server shows to kubelets.
+    pub(crate) kubelet_client: pki::Identity,
 }
 
 fn read(path: &Path) -> Result<String, Error> {
@@ -67,6 +71,13 @@ pub(crate) fn prepare(args: &Args, service_addresses: &[String]) -> Result<Tls, 
     let authority = pki::Authority::open(&args.data_dir.join("pki"), "kubernetes").map_err(Error::Authority)?;
     let admin = authority
         .client("admin", "kubernetes-admin", "system:masters")
+        .map_err(Error::Authority)?;
+    let kubelet_client = authority
+        .client(
+            "apiserver-kubelet-client",
+            "kube-apiserver-kubelet-client",
+            "system:masters",
+        )
         .map_err(Error::Authority)?;
     let (cert, key, ca_pem) = match (&args.tls_cert_file, &args.tls_private_key_file) {
         (Some(cert), Some(key)) => {
@@ -93,6 +104,8 @@ pub(crate) fn prepare(args: &Args, service_addresses: &[String]) -> Result<Tls, 
         config: Arc::new(config(&cert, &key, &client_ca)?),
         ca_pem,
         admin,
+        client_ca_pem: client_ca,
+        kubelet_client,
     })
 }
 

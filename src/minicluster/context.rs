@@ -51,8 +51,8 @@ pub(crate) struct Context {
 
 impl Context {
     /// Starts the informers that every mode needs.
-    pub(crate) fn start(identity: Identity, client: Client, shutdown: CancellationToken) -> Arc<Self> {
-        let rest = Rest::new(&identity.cluster, client.clone());
+    pub(crate) fn start(identity: Identity, rest: Rest, shutdown: CancellationToken) -> Arc<Self> {
+        let client = rest.kube();
         Arc::new(Self {
             identity,
             pods: informer::start(&rest, &shutdown),

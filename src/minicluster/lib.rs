@@ -21,11 +21,14 @@ mod write;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use clap::Parser;
+use client::backoff::Backoff;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
-    Client, Config,
+    Api, Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use tokio::task::JoinHandle;
@@ -37,6 +40,13 @@ use self::{
     args::{ClusterArgs, Command, NodeArgs, NodesArgs},
     context::{Context, Identity},
     node::{Agent, Registry, Settings},
+};
+
+/// How often the API server's client authority is asked for.
+const CLIENT_CA_TRIES: u32 = 10;
+const CLIENT_CA_RETRY: Backoff = Backoff {
+    base: Duration::from_millis(100),
+    max: Duration::from_secs(2),
 };
 
 /// Why a minicluster does not run.
@@ -71,7 +81,7 @@ pub enum Error {
     },
     /// No client can be made of the kubeconfig.
     #[error("cannot make a client")]
-    Client(#[source] Box<kube::Error>),
+    Client(#[source] Box<client::connect::Error>),
     /// The nodes cannot be registered.
     #[error("cannot register the nodes")]
     Nodes(#[source] node::RegistryError),
@@ -136,6 +146,7 @@ async fn start_cluster(args: ClusterArgs, shutdown: CancellationToken) -> Result
         data_dir: args.data_dir,
         layout,
         all_nodes: true,
+        client_ca: Some(server.client_ca_pem),
     };
     let (context, agent) = parts.start(&shutdown).await?;
     controllers::start(&context, &server.ca_pem).await;
@@ -164,6 +175,7 @@ async fn run_node(args: NodeArgs, shutdown: CancellationToken) -> Result<(), Err
         data_dir: args.data_dir,
         layout: Layout::new(args.pod_cidr).map_err(Error::Addresses)?,
         all_nodes: false,
+        client_ca: None,
     };
     let (context, agent) = parts.start(&shutdown).await?;
     controllers::volume_claims::start(&context, false);
@@ -181,6 +193,8 @@ struct Parts {
     data_dir: PathBuf,
     layout: Layout,
     all_nodes: bool,
+    /// Who issues the certificates of the kubelet API's clients; `None`: the API server tells.
+    client_ca: Option<String>,
 }
 
 impl Parts {
@@ -190,8 +204,9 @@ impl Parts {
             url.host().unwrap_or("127.0.0.1").to_owned(),
             url.port_u16().unwrap_or(443),
         );
-        let client = Client::try_from(self.config).map_err(|source| Error::Client(Box::new(source)))?;
-        let context = Context::start(self.identity, client, shutdown.clone());
+        let rest = client::connect::rest(&self.identity.cluster, self.config);
+        let rest = rest.map_err(|source| Error::Client(Box::new(source)))?;
+        let context = Context::start(self.identity, rest, shutdown.clone());
         let registry = Registry::start(&context, self.nodes.capacity(), self.layout, self.all_nodes).await;
         registry
             .register(self.nodes.nodes, &self.data_dir)
@@ -205,12 +220,33 @@ impl Parts {
         };
         let agent = Agent::start(&context, &registry, Pool::new(self.layout.pods()), settings);
         let agent = agent.await.map_err(Error::Agent)?;
-        node::start_kubelet(&agent, &registry, shutdown).map_err(Error::Kubelet)?;
+        let client_ca = match self.client_ca {
+            Some(pem) => pem,
+            None => published_client_ca(&context.client).await,
+        };
+        let started = node::start_kubelet(&agent, &registry, &context.client, &client_ca, shutdown);
+        started.map_err(Error::Kubelet)?;
         proxy::start(&context, &registry, Pool::new(self.layout.load_balancers())).await;
         scheduler::start(&context);
         tokio::spawn(registry.keep_leases());
         Ok((context, agent))
     }
+}
+
+/// The client authority that the API server publishes soon after its start; empty if it does not: then only tokens count.
+async fn published_client_ca(client: &Client) -> String {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), "kube-system");
+    for tries in 1..=CLIENT_CA_TRIES {
+        let published = api.get("extension-apiserver-authentication").await;
+        match published.map(|published| published.data.unwrap_or_default().remove("client-ca-file")) {
+            Ok(Some(pem)) => return pem,
+            Ok(None) => break,
+            Err(error) => tracing::debug!(%error, "the client authority is not published yet"),
+        }
+        tokio::time::sleep(CLIENT_CA_RETRY.jittered(tries)).await;
+    }
+    tracing::warn!("it is not known who issues certificates of clients: the kubelet API takes tokens only");
+    String::new()
 }
 
 fn prepare_dir(dir: &Path) -> Result<(), Error> {

@@ -1,18 +1,18 @@
 //! A whole minicluster in this process, used as its clients use it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, process::Stdio};
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
     core::v1::{Event, Node, Pod, Secret, Service, ServiceAccount},
 };
-use kube::{
-    Api,
-    api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams},
-};
+use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    process::{ChildStdout, Command},
+};
 
 use super::*;
 
@@ -116,6 +116,25 @@ impl Cluster {
             .unwrap();
     }
 
+    /// kubectl as the administrator.
+    fn kubectl(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("kubectl");
+        command
+            .arg("--kubeconfig")
+            .arg(&self.running.admin_kubeconfig)
+            .args(words);
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// What kubectl prints; it must succeed.
+    async fn kubectl_says(&self, words: &[&str]) -> String {
+        let output = self.kubectl(words).output().await.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "kubectl {words:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
     async fn stop(self) {
         self.shutdown.cancel();
         self.running.done.await.unwrap();
@@ -134,6 +153,19 @@ fn deployment(name: &str, replicas: i32, image: &str) -> Value {
             },
         },
     })
+}
+
+/// Whether there is a kubectl to test with; says so if not.
+async fn has_kubectl() -> bool {
+    let found = Command::new("kubectl")
+        .args(["version", "--client"])
+        .output()
+        .await
+        .is_ok();
+    if !found {
+        eprintln!("skipped: there is no kubectl");
+    }
+    found
 }
 
 async fn get(address: &str) -> Option<String> {
@@ -322,6 +354,160 @@ async fn nodes_come_and_go_and_pods_follow() {
     })
     .await;
     assert!(get(&address(on_extra)).await.is_some());
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_adds_cordons_drains_taints_and_deletes_nodes() {
+    if !has_kubectl().await {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path(), 1).await;
+    let manifest = dir.path().join("node.yaml");
+    std::fs::write(&manifest, "apiVersion: v1\nkind: Node\nmetadata: {name: extra}\n").unwrap();
+    cluster.kubectl_says(&["apply", "-f", manifest.to_str().unwrap()]).await;
+    cluster
+        .kubectl_says(&["wait", "--for=condition=Ready", "node/extra", "--timeout=60s"])
+        .await;
+    cluster.create::<Deployment>(deployment("web", 4, "nginx")).await;
+    let all_on = async |node: &str| {
+        eventually(&format!("every pod on {node}"), || async {
+            let pods = cluster.pods("app=web").await;
+            let fits = |pod: &Pod| pods::node_name(pod) == Some(node) && pods::is_ready(pod);
+            (pods.len() == 4 && pods.iter().all(fits)).then_some(())
+        })
+        .await;
+    };
+    cluster.ready_pods("app=web", 4).await;
+
+    cluster.kubectl_says(&["drain", "us-node-1", "--timeout=60s"]).await;
+    all_on("extra").await;
+    let taints = ["get", "node", "us-node-1", "-o", "jsonpath={.spec.taints[*].key}"];
+    eventually("the taint of a cordoned node", || async {
+        (cluster.kubectl_says(&taints).await == "node.kubernetes.io/unschedulable").then_some(())
+    })
+    .await;
+    cluster.kubectl_says(&["uncordon", "us-node-1"]).await;
+    eventually("no taint", || async {
+        cluster.kubectl_says(&taints).await.is_empty().then_some(())
+    })
+    .await;
+
+    cluster
+        .kubectl_says(&["taint", "node", "extra", "maintenance=yes:NoExecute"])
+        .await;
+    all_on("us-node-1").await;
+    cluster.kubectl_says(&["taint", "node", "extra", "maintenance-"]).await;
+
+    cluster.kubectl_says(&["delete", "node", "us-node-1"]).await;
+    all_on("extra").await;
+    assert_eq!(
+        cluster.kubectl_says(&["get", "nodes", "-o", "name"]).await,
+        "node/extra\n"
+    );
+    cluster.stop().await;
+}
+
+/// The next line that a command prints.
+async fn next_line(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<String> {
+    tokio::time::timeout(PATIENCE, lines.next_line())
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_follows_logs_forwards_ports_and_is_told_why_it_cannot_exec() {
+    if !has_kubectl().await {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path(), 1).await;
+    cluster.create::<Deployment>(deployment("web", 1, "nginx")).await;
+    let pod = cluster.ready_pods("app=web", 1).await.remove(0);
+    let name = name(&pod);
+
+    let mut forwarding = cluster.kubectl(&["port-forward", &name, ":8080"]);
+    let mut forwarding = forwarding.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(forwarding.stdout.take().unwrap()).lines();
+    let line = next_line(&mut lines).await.unwrap();
+    let local = line
+        .strip_prefix("Forwarding from ")
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
+    for _ in 0..2 {
+        let answer = get(local).await.unwrap();
+        assert!(answer.contains(&format!("pod: {name}\n")), "{answer}");
+    }
+    forwarding.kill().await.unwrap();
+
+    let refused = cluster.kubectl(&["exec", &name, "--", "true"]).output().await.unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("nothing can be executed in it"),
+        "{said}"
+    );
+
+    let mut following = cluster
+        .kubectl(&["logs", "-f", "deploy/web"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    let until = async |lines: &mut Lines<_>, what: &str| while !next_line(lines).await.unwrap().contains(what) {};
+    until(&mut lines, "listens on").await;
+    get(&address(&pod)).await.unwrap();
+    until(&mut lines, "\"GET /\" 200").await;
+    cluster
+        .api::<Deployment>()
+        .delete("web", &DeleteParams::background())
+        .await
+        .unwrap();
+    while next_line(&mut lines).await.is_some() {}
+    assert!(following.wait().await.unwrap().success(), "following ends with the pod");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kubelet_answers_only_whom_the_api_server_lets() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path(), 1).await;
+    cluster.create::<Deployment>(deployment("web", 1, "nginx")).await;
+    let pod = cluster.ready_pods("app=web", 1).await.remove(0);
+    let host = pod.status.as_ref().unwrap().host_ip.clone().unwrap();
+    let admin = config(&cluster.running.admin_kubeconfig).await.unwrap();
+    let api: Api<ServiceAccount> = cluster.api();
+    let token = eventually("a token", || async {
+        let asked = api
+            .create_token_request("default", &PostParams::default(), &Default::default())
+            .await;
+        asked.ok()?.status?.token
+    })
+    .await;
+    let ask = async |auth_info| {
+        let mut config = admin.clone();
+        config.cluster_url = format!("https://{host}:10250").parse().unwrap();
+        config.accept_invalid_certs = true;
+        config.auth_info = auth_info;
+        let path = format!("/containerLogs/default/{}/web", name(&pod));
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        match Client::try_from(config).unwrap().request_text(request).await {
+            Ok(log) => Ok(log),
+            Err(kube::Error::Api(status)) => Err(status.code),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let with_token = |token: &str| kube::config::AuthInfo {
+        token: Some(token.to_owned().into()),
+        ..Default::default()
+    };
+    assert_eq!(ask(Default::default()).await, Err(401));
+    assert_eq!(ask(with_token("made-up")).await, Err(401));
+    assert_eq!(ask(with_token(&token)).await, Err(403));
+    assert!(ask(admin.auth_info.clone()).await.unwrap().contains("listens on"));
     cluster.stop().await;
 }
 

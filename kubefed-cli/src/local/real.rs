@@ -130,10 +130,13 @@ fn make_credentials(cluster: &ClusterState, data: &Path) -> anyhow::Result<()> {
     let server = authority.server("kube-apiserver", &names)?;
     let tokens = authority.server("service-accounts", &[])?;
     let admin = authority.client("admin", Some("system:masters"))?;
+    let kubelet_client = authority.client("kube-apiserver-kubelet-client", Some("system:masters"))?;
     for (name, text) in [
         ("ca.crt", &authority.certificate()),
         ("server.crt", &server.certificate),
         ("server.key", &server.key),
+        ("kubelet-client.crt", &kubelet_client.certificate),
+        ("kubelet-client.key", &kubelet_client.key),
         ("sa.key", &tokens.key),
         ("sa.crt", &tokens.certificate),
     ] {
@@ -189,6 +192,8 @@ fn apiserver(cluster: &ClusterState, data: &Path, etcd_port: u16) -> anyhow::Res
         file("tls-cert-file", "server.crt"),
         file("tls-private-key-file", "server.key"),
         file("client-ca-file", "ca.crt"),
+        file("kubelet-client-certificate", "kubelet-client.crt"),
+        file("kubelet-client-key", "kubelet-client.key"),
         file("service-account-key-file", "sa.crt"),
         file("service-account-signing-key-file", "sa.key"),
     ]);

@@ -2,19 +2,13 @@
 //!
 //! An upgraded connection is spliced raw: what is spoken on it (SPDY, WebSocket) is between the client and the kubelet.
 
-use std::sync::Arc;
-
 use apimachinery::{Object, status::Status};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, StatusCode, Uri, header, uri::PathAndQuery};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use rand::seq::IndexedRandom;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::ServerName;
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -44,6 +38,8 @@ const HOP: [&str; 6] = [
 /// Where a request goes on.
 struct Upstream {
     tls: bool,
+    /// It is a kubelet, which wants to know that it is us who ask.
+    kubelet: bool,
     host: String,
     port: u16,
     path: String,
@@ -125,6 +121,7 @@ fn of_node(node: &Object, path: String) -> Result<Upstream, Status> {
         .unwrap_or(KUBELET_PORT);
     Ok(Upstream {
         tls: true,
+        kubelet: true,
         host: host.to_owned(),
         port,
         path,
@@ -335,6 +332,7 @@ async fn pod_proxy(context: &Context, pods: &Resource) -> Result<Upstream, Statu
     let port = port.parse().ok().or_else(|| u16::try_from(first).ok()).unwrap_or(80);
     Ok(Upstream {
         tls,
+        kubelet: false,
         host,
         port,
         path: proxied_path(context),
@@ -398,6 +396,7 @@ async fn service_proxy(context: &Context, services: &Resource) -> Result<Upstrea
     let (host, port) = found.choose(&mut rand::rng()).cloned().ok_or_else(none)?;
     Ok(Upstream {
         tls,
+        kubelet: false,
         host,
         port,
         path: proxied_path(context),
@@ -418,8 +417,10 @@ async fn forward(context: &Context, upstream: Upstream, bytes: &Bytes) -> Result
     let stream = connecting.await.map_err(|e| unreachable(&e))?;
     let request = outgoing(context, &upstream, bytes)?;
     if upstream.tls {
+        let tls = &context.server.outgoing_tls;
+        let connector = if upstream.kubelet { &tls.kubelet } else { &tls.anybody };
         let name = ServerName::try_from(upstream.host.clone()).map_err(|e| unreachable(&e))?;
-        let stream = tls()?.connect(name, stream).await.map_err(|e| unreachable(&e))?;
+        let stream = connector.connect(name, stream).await.map_err(|e| unreachable(&e))?;
         exchange(context, stream, request).await.map_err(|e| unreachable(&e))
     } else {
         exchange(context, stream, request).await.map_err(|e| unreachable(&e))
@@ -484,56 +485,6 @@ fn returned(mut headers: HeaderMap, upgraded: bool) -> HeaderMap {
         headers.remove(header::CONTENT_LENGTH);
     }
     headers
-}
-
-/// TLS without a look at the certificate: kubelets sign their own, as with kube-apiserver's default.
-fn tls() -> Result<tokio_rustls::TlsConnector, Status> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-    let config = builder
-        .map_err(errors::internal)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-        .with_no_client_auth();
-    Ok(Arc::new(config).into())
-}
-
-#[derive(Debug)]
-struct Anybody(Arc<rustls::crypto::CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

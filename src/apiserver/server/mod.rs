@@ -27,6 +27,7 @@ use crate::{
     errors,
     handlers::{self, Context},
     openapi::OpenApi,
+    outgoing_tls::OutgoingTls,
     registry::{Registry, write::Warnings},
     reply::{self, Reply},
     request::{Accepted, Format, Query, RequestInfo, body, negotiate::Offer},
@@ -56,6 +57,8 @@ pub struct Server {
     pub stopping: CancellationToken,
     /// How long a request that is no watch may take.
     pub request_timeout: Duration,
+    /// TLS to kubelets and pods.
+    pub outgoing_tls: OutgoingTls,
 }
 
 /// The Kubernetes version this server speaks as.

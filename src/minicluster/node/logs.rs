@@ -7,6 +7,7 @@ use std::{
     collections::VecDeque,
     io::{self, SeekFrom},
     path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use jiff::Timestamp;
@@ -50,6 +51,7 @@ enum Sink {
 pub(crate) struct Log {
     sink: Sink,
     changed: watch::Sender<()>,
+    closed: AtomicBool,
 }
 
 impl Log {
@@ -58,6 +60,7 @@ impl Log {
         Self {
             sink: Sink::Memory(Mutex::default()),
             changed: watch::Sender::new(()),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -66,12 +69,24 @@ impl Log {
         Self {
             sink: Sink::File(path),
             changed: watch::Sender::new(()),
+            closed: AtomicBool::new(false),
         }
     }
 
     /// Tells of new lines.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+
+    /// Tells that no more lines will come: who follows the log is done.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.changed.send_replace(());
+    }
+
+    /// Whether no more lines will come.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Adds a line to a log in memory.

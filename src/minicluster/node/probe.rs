@@ -68,6 +68,18 @@ pub(crate) async fn watch(probe: Probe, container: Container, ip: String, passin
     }
 }
 
+/// Asks a startup probe until it passes (true) or has failed `failureThreshold` times (false).
+pub(crate) async fn start_up(probe: &Probe, container: &Container, ip: &str) -> bool {
+    tokio::time::sleep(seconds(probe.initial_delay_seconds, 0)).await;
+    for _ in 0..probe.failure_threshold.unwrap_or(3).max(1) {
+        if ask(probe, container, ip).await {
+            return true;
+        }
+        tokio::time::sleep(seconds(probe.period_seconds, 10).max(Duration::from_secs(1))).await;
+    }
+    false
+}
+
 async fn ask(probe: &Probe, container: &Container, ip: &str) -> bool {
     let timeout = seconds(probe.timeout_seconds, 1).max(Duration::from_secs(1));
     let asked = async {
@@ -89,7 +101,8 @@ async fn connect(host: &str, port: Option<u16>) -> Option<TcpStream> {
     TcpStream::connect(address).await.ok()
 }
 
-async fn ask_http(probe: &HTTPGetAction, container: &Container, ip: &str) -> bool {
+/// Sends the request of a probe or a hook; whether it was answered with success.
+pub(crate) async fn ask_http(probe: &HTTPGetAction, container: &Container, ip: &str) -> bool {
     let host = probe.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(ip);
     let port = port(&probe.port, container);
     let Some(stream) = connect(host, port).await else {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, ContainerStatus};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Probe};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
@@ -94,6 +94,30 @@ pub(crate) struct Task {
     pub(crate) restart: Restart,
     /// How long it gets to end by itself.
     pub(crate) grace: Duration,
+    /// What it is to its pod.
+    pub(crate) role: Role,
+    /// It starts when this is cancelled; `None`: at once.
+    pub(crate) after: Option<CancellationToken>,
+    /// Cancelled when what comes after an init container or a sidecar may start.
+    pub(crate) opens: CancellationToken,
+}
+
+impl Task {
+    /// Whether it is ready without being asked, once it has started.
+    fn is_ready_once_started(&self) -> bool {
+        self.container.readiness_probe.is_none() && self.role != Role::Init
+    }
+}
+
+/// What a container is to its pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It does its work before the next container starts.
+    Init,
+    /// It starts before the next container, and runs as long as the pod.
+    Sidecar,
+    /// What the pod is for.
+    Main,
 }
 
 /// When a process is started again.
@@ -121,6 +145,7 @@ impl Restart {
 /// A process under supervision.
 pub(crate) struct Process {
     view: Arc<Mutex<ContainerView>>,
+    grace: Arc<Mutex<Duration>>,
     stop: CancellationToken,
     ended: CancellationToken,
 }
@@ -137,12 +162,19 @@ impl Process {
         let before = Before::of(held, Timestamp::now());
         let over = before.last.clone().filter(|last| !task.restart.follows(last.code));
         let is_over = over.is_some();
+        if over.as_ref().is_some_and(|over| over.code == 0) {
+            task.opens.cancel();
+        }
         let view = ContainerView {
             name: task.container.name.clone(),
             image: task.container.image.clone().unwrap_or_default(),
             state: over.map_or(
                 State::Waiting {
-                    reason: "ContainerCreating",
+                    reason: if task.after.is_some() {
+                        "PodInitializing"
+                    } else {
+                        "ContainerCreating"
+                    },
                     message: None,
                 },
                 State::Ended,
@@ -152,11 +184,13 @@ impl Process {
             } else {
                 before.next_restarts()
             },
-            last: before.last.filter(|_| !is_over),
-            ready: false,
+            last: before.last.clone().filter(|_| !is_over),
+            started: false,
+            ready: is_over && task.role == Role::Init,
         };
         let process = Self {
             view: Arc::new(Mutex::new(view)),
+            grace: Arc::new(Mutex::new(task.grace)),
             stop: CancellationToken::new(),
             ended: CancellationToken::new(),
         };
@@ -165,6 +199,7 @@ impl Process {
             task,
             log,
             view: process.view.clone(),
+            grace: process.grace.clone(),
             changed: Arc::new(changed),
         };
         let (stop, ended) = (process.stop.clone(), process.ended.clone());
@@ -184,8 +219,9 @@ impl Process {
         self.view.lock().clone()
     }
 
-    /// Asks it to end, kills it after its grace, and waits until it is gone.
-    pub(crate) async fn stop(&self) {
+    /// Asks it to end, kills it after `grace` (at once if that is zero), and waits until it is gone.
+    pub(crate) async fn stop(&self, grace: Duration) {
+        *self.grace.lock() = grace;
         self.stop.cancel();
         self.ended.cancelled().await;
     }
@@ -194,6 +230,62 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// The probes of one run.
+struct Probes {
+    task: Task,
+    view: Arc<Mutex<ContainerView>>,
+    changed: Arc<dyn Fn() + Send + Sync>,
+    unhealthy: CancellationToken,
+}
+
+impl Probes {
+    async fn run(self) {
+        let container = &self.task.container;
+        let watch = |probe: &Option<Probe>| {
+            probe
+                .clone()
+                .map(|probe| (probe, container.clone(), self.task.ip.clone()))
+        };
+        if let Some(startup) = &container.startup_probe {
+            if !probe::start_up(startup, container, &self.task.ip).await {
+                self.unhealthy.cancel();
+                return;
+            }
+            self.update(|view| {
+                view.started = true;
+                view.ready = self.task.is_ready_once_started();
+            });
+        }
+        if self.task.role == Role::Sidecar {
+            self.task.opens.cancel();
+        }
+        let readiness = async {
+            if let Some((probe, container, ip)) = watch(&container.readiness_probe) {
+                probe::watch(probe, container, ip, false, |passing| {
+                    self.update(|view| view.ready = passing)
+                })
+                .await;
+            }
+        };
+        let liveness = async {
+            if let Some((probe, container, ip)) = watch(&container.liveness_probe) {
+                let report = |passing: bool| {
+                    if !passing {
+                        self.unhealthy.cancel();
+                    }
+                };
+                probe::watch(probe, container, ip, true, report).await;
+            }
+        };
+        tokio::join!(readiness, liveness);
+    }
+
+    fn update(&self, update: impl FnOnce(&mut ContainerView)) {
+        update(&mut self.view.lock());
+        (self.changed)();
     }
 }
 
@@ -233,6 +325,8 @@ struct Supervisor {
     task: Task,
     log: Arc<Log>,
     view: Arc<Mutex<ContainerView>>,
+    /// How long it gets to end by itself.
+    grace: Arc<Mutex<Duration>>,
     changed: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -243,6 +337,11 @@ impl Supervisor {
     }
 
     async fn run(&self, stop: CancellationToken) {
+        if let Some(after) = &self.task.after
+            && stop.run_until_cancelled(after.cancelled()).await.is_none()
+        {
+            return;
+        }
         let mut failures = 0;
         loop {
             let started = Timestamp::now();
@@ -258,10 +357,15 @@ impl Supervisor {
                 message,
             };
             if stop.is_cancelled() || !self.task.restart.follows(code) {
+                let has_done_it = self.task.role == Role::Init && code == 0;
                 self.update(|view| {
-                    view.ready = false;
+                    view.started = false;
+                    view.ready = has_done_it;
                     view.state = State::Ended(ended);
                 });
+                if has_done_it {
+                    self.task.opens.cancel();
+                }
                 return;
             }
             if since.elapsed() >= STABLE {
@@ -270,6 +374,7 @@ impl Supervisor {
             let delay = RESTART.delay(failures + 1, 0.0);
             failures += 1;
             self.update(|view| {
+                view.started = false;
                 view.ready = false;
                 view.last = Some(ended);
                 let message = format!(
@@ -307,10 +412,10 @@ impl Supervisor {
             tasks.spawn(forward(err, lines));
             tasks.spawn(append(self.log.clone(), written));
         }
-        let probed = self.task.container.readiness_probe.is_some();
         self.update(|view| {
             view.state = State::Running { since: started };
-            view.ready = !probed;
+            view.started = self.task.container.startup_probe.is_none();
+            view.ready = view.started && self.task.is_ready_once_started();
         });
         let mut probes = JoinSet::new();
         let unhealthy = self.start_probes(&mut probes);
@@ -343,45 +448,25 @@ impl Supervisor {
         command
     }
 
-    /// Watches the probes; the token tells that the liveness probe failed.
+    /// Asks the probes; the token tells that the startup or the liveness probe has failed.
     fn start_probes(&self, tasks: &mut JoinSet<()>) -> CancellationToken {
         let unhealthy = CancellationToken::new();
-        let container = &self.task.container;
-        if let Some(readiness) = container.readiness_probe.clone() {
-            let (view, changed) = (self.view.clone(), self.changed.clone());
-            tasks.spawn(probe::watch(
-                readiness,
-                container.clone(),
-                self.task.ip.clone(),
-                false,
-                move |passing| {
-                    view.lock().ready = passing;
-                    changed();
-                },
-            ));
-        }
-        if let Some(liveness) = container.liveness_probe.clone() {
-            let unhealthy = unhealthy.clone();
-            tasks.spawn(probe::watch(
-                liveness,
-                container.clone(),
-                self.task.ip.clone(),
-                true,
-                move |passing| {
-                    if !passing {
-                        unhealthy.cancel();
-                    }
-                },
-            ));
-        }
+        let probes = Probes {
+            task: self.task.clone(),
+            view: self.view.clone(),
+            changed: self.changed.clone(),
+            unhealthy: unhealthy.clone(),
+        };
+        tasks.spawn(probes.run());
         unhealthy
     }
 
     async fn end(&self, child: &mut Child) -> io::Result<ExitStatus> {
+        let grace = *self.grace.lock();
         if let Some(pid) = child.id()
-            && !self.task.grace.is_zero()
+            && !grace.is_zero()
             && sys::signal(pid, libc::SIGTERM).is_ok()
-            && let Ok(status) = tokio::time::timeout(self.task.grace, child.wait()).await
+            && let Ok(status) = tokio::time::timeout(grace, child.wait()).await
         {
             return status;
         }

@@ -5,6 +5,7 @@ struct Bench {
     changes: mpsc::UnboundedReceiver<()>,
     tell: mpsc::UnboundedSender<()>,
     log: Arc<Log>,
+    opens: CancellationToken,
 }
 
 impl Bench {
@@ -17,10 +18,15 @@ impl Bench {
             changes,
             tell,
             log,
+            opens: CancellationToken::new(),
         }
     }
 
     fn start(&self, script: &str, restart: Restart) -> Process {
+        self.start_as(Role::Main, None, script, restart)
+    }
+
+    fn start_as(&self, role: Role, after: Option<CancellationToken>, script: &str, restart: Restart) -> Process {
         let task = Task {
             program: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
@@ -33,6 +39,9 @@ impl Bench {
             ip: "127.0.0.1".into(),
             restart,
             grace: Duration::from_secs(5),
+            role,
+            after,
+            opens: self.opens.clone(),
         };
         let tell = self.tell.clone();
         Process::start(Spawner::start().unwrap(), task, self.log.clone(), None, move || {
@@ -93,7 +102,7 @@ async fn a_process_that_fails_is_started_again() {
     });
     let waiting = waiting.await;
     assert_eq!(waiting.last.map(|last| last.code), Some(1));
-    process.stop().await;
+    process.stop(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]
@@ -110,7 +119,7 @@ async fn stopping_asks_first_and_waits_for_the_end() {
     while bench.log.read(0).await.0.is_empty() {
         changes.changed().await.unwrap();
     }
-    process.stop().await;
+    process.stop(Duration::from_secs(5)).await;
     assert!(matches!(process.view().state, State::Ended(Ended { code: 0, .. })));
     assert!(bench.log.read(0).await.0.iter().any(|line| line.text == "bye"));
     assert!(!bench.dir.path().join("a.pid").exists());
@@ -129,4 +138,38 @@ async fn what_the_last_run_left_is_ended_and_nothing_else() {
     end_leftovers(dir.path()).await;
     assert_eq!(exit_code(left.wait().await.unwrap()), 137);
     assert!(sys::start_time(other.id().unwrap()).is_some());
+}
+
+#[tokio::test]
+async fn a_container_starts_only_after_the_init_container_has_done_its_work() {
+    let mut bench = Bench::new();
+    let done = bench.dir.path().join("done");
+    let script = format!("sleep 0.2; touch {}", done.display());
+    let init = bench.start_as(Role::Init, None, &script, Restart::OnFailure);
+    let script = format!("test -e {} && echo found", done.display());
+    let main = bench.start_as(Role::Main, Some(bench.opens.clone()), &script, Restart::Never);
+    assert!(matches!(
+        main.view().state,
+        State::Waiting {
+            reason: "PodInitializing",
+            ..
+        }
+    ));
+    let view = bench.until(&main, |view| matches!(view.state, State::Ended(_))).await;
+    assert!(matches!(view.state, State::Ended(Ended { code: 0, .. })));
+    assert!(init.view().ready);
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_listen_is_killed_after_the_grace_of_its_deletion() {
+    let mut bench = Bench::new();
+    let process = bench.start("trap '' TERM; echo up; while :; do sleep 0.05; done", Restart::Always);
+    bench.until(&process, |view| view.ready).await;
+    while bench.log.read(0).await.0.is_empty() {
+        bench.log.changes().changed().await.unwrap();
+    }
+    let told = Instant::now();
+    process.stop(Duration::from_millis(200)).await;
+    assert!(told.elapsed() >= Duration::from_millis(200) && told.elapsed() < Duration::from_secs(5));
+    assert!(matches!(process.view().state, State::Ended(Ended { code: 137, .. })));
 }

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{
-        ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-        HostIP, Pod, PodCondition, PodIP, PodStatus,
+        Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+        ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus, VolumeMountStatus,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
@@ -69,6 +69,8 @@ pub(crate) struct ContainerView {
     pub(crate) last: Option<Ended>,
     /// How often it was started again.
     pub(crate) restarts: i32,
+    /// Whether its startup probe has passed.
+    pub(crate) started: bool,
     /// Whether its readiness probe passes.
     pub(crate) ready: bool,
 }
@@ -89,11 +91,15 @@ pub(crate) struct PodView {
 }
 
 /// The phase that the containers add up to.
-fn phase(policy: &str, containers: &[ContainerView]) -> &'static str {
+fn phase(policy: &str, view: &PodView) -> &'static str {
+    let containers = &view.containers;
     let ended = |view: &ContainerView| match &view.state {
         State::Ended(ended) => Some(ended.code),
         State::Waiting { .. } | State::Running { .. } => None,
     };
+    if policy == "Never" && view.init.iter().filter_map(ended).any(|code| code != 0) {
+        return "Failed";
+    }
     let codes: Option<Vec<i32>> = containers.iter().map(ended).collect();
     match codes {
         Some(codes) if policy != "Always" && codes.iter().all(|code| *code == 0) => return "Succeeded",
@@ -114,11 +120,12 @@ pub(crate) fn status(pod: &Pod, view: &PodView, now: Timestamp) -> PodStatus {
     let held = pod.status.clone().unwrap_or_default();
     let spec = pod.spec.as_ref();
     let policy = spec.and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always");
-    let phase = phase(policy, &view.containers);
-    let initialized = view
-        .init
-        .iter()
-        .all(|init| matches!(&init.state, State::Ended(ended) if ended.code == 0) || init.ready);
+    let declared = |name: &str| {
+        let spec = spec?;
+        let mut all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+        all.find(|container| container.name == name)
+    };
+    let phase = phase(policy, view);
     let unready: Vec<&str> = view
         .containers
         .iter()
@@ -153,19 +160,41 @@ pub(crate) fn status(pod: &Pod, view: &PodView, now: Timestamp) -> PodStatus {
             Err(("ReadinessGatesNotReady", Some(message)))
         }
     });
-    let not_initialized = Err(("ContainersNotInitialized", None));
+    let incomplete: Vec<&str> = view
+        .init
+        .iter()
+        .filter(|init| !is_done(init, declared(&init.name)))
+        .map(|init| init.name.as_str())
+        .collect();
+    let initialized = if incomplete.is_empty() {
+        Ok(())
+    } else {
+        let message = format!("containers with incomplete status: [{}]", incomplete.join(" "));
+        Err(("ContainersNotInitialized", Some(message)))
+    };
+    // Nothing can start in a pod that has ended: its sandbox is gone.
+    let sandbox = if matches!(phase, "Succeeded" | "Failed") {
+        Err(("", None))
+    } else {
+        Ok(())
+    };
     let mut conditions = Conditions {
         all: held.conditions.clone().unwrap_or_default(),
         generation: pod.metadata.generation,
         now,
     };
-    conditions.set("PodReadyToStartContainers", Ok(()));
-    conditions.set("Initialized", if initialized { Ok(()) } else { not_initialized });
+    conditions.set("PodReadyToStartContainers", sandbox);
+    conditions.set("Initialized", initialized);
     conditions.set(pods::READY, ready);
     conditions.set("ContainersReady", containers_ready);
     conditions.set(pods::POD_SCHEDULED, Ok(()));
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    let list = |views: &[ContainerView]| views.iter().map(|view| container(uid, view)).collect::<Vec<_>>();
+    let list = |views: &[ContainerView]| -> Vec<_> {
+        views
+            .iter()
+            .map(|view| container(uid, view, declared(&view.name)))
+            .collect()
+    };
     PodStatus {
         phase: Some(phase.into()),
         conditions: Some(conditions.all),
@@ -185,7 +214,27 @@ pub(crate) fn status(pod: &Pod, view: &PodView, now: Timestamp) -> PodStatus {
     }
 }
 
-fn container(uid: &str, view: &ContainerView) -> ContainerStatus {
+/// Whether an init container lets the next one start.
+fn is_done(init: &ContainerView, declared: Option<&Container>) -> bool {
+    let is_sidecar = declared.is_some_and(|declared| declared.restart_policy.as_deref() == Some("Always"));
+    is_sidecar && init.started || matches!(&init.state, State::Ended(ended) if ended.code == 0)
+}
+
+fn mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
+    let mounts = container.volume_mounts.iter().flatten().map(|mount| VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only.filter(|read_only| *read_only),
+        recursive_read_only: mount
+            .read_only
+            .filter(|read_only| *read_only)
+            .map(|_| "Disabled".into()),
+        ..VolumeMountStatus::default()
+    });
+    Some(mounts.collect::<Vec<_>>()).filter(|mounts| !mounts.is_empty())
+}
+
+fn container(uid: &str, view: &ContainerView, declared: Option<&Container>) -> ContainerStatus {
     let id = format!("minicluster://{uid}/{}/{}", view.name, view.restarts);
     let terminated = |ended: &Ended| ContainerStateTerminated {
         exit_code: ended.code,
@@ -236,8 +285,11 @@ fn container(uid: &str, view: &ContainerView) -> ContainerStatus {
             ..ContainerState::default()
         }),
         ready: view.ready,
-        started: Some(running),
+        started: Some(running && view.started),
         restart_count: view.restarts,
+        allocated_resources: declared.and_then(|declared| declared.resources.as_ref()?.requests.clone()),
+        resources: declared.map(|declared| declared.resources.clone().unwrap_or_default()),
+        volume_mounts: declared.and_then(mounts),
         ..ContainerStatus::default()
     }
 }
@@ -252,7 +304,11 @@ impl Conditions {
     fn set(&mut self, kind: &str, outcome: Result<(), (&'static str, Option<String>)>) {
         let (status, reason, message) = match outcome {
             Ok(()) => ("True", None, None),
-            Err((reason, message)) => ("False", Some(reason.to_owned()), message),
+            Err((reason, message)) => (
+                "False",
+                Some(reason.to_owned()).filter(|reason| !reason.is_empty()),
+                message,
+            ),
         };
         let held = self.all.iter().find(|held| held.type_ == kind && held.status == status);
         let since = held.and_then(|held| held.last_transition_time.clone());
@@ -293,6 +349,7 @@ mod tests {
         let container = |(index, state): (usize, State)| ContainerView {
             name: format!("c{index}"),
             image: "a".into(),
+            started: true,
             ready: matches!(state, State::Running { .. }),
             state,
             last: None,
@@ -347,6 +404,24 @@ mod tests {
                 "{policy} {states:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_pod_is_initialized_when_its_init_containers_have_done_their_work() {
+        let mut view = view(vec![waiting()]);
+        view.init = self::view(vec![ended(0), running()]).containers;
+        let initialized = |view: &PodView| {
+            let status = status(&pod("Never"), view, now());
+            let mut conditions = status.conditions.unwrap().into_iter();
+            let held = conditions.find(|held| held.type_ == "Initialized").unwrap();
+            (held.status == "True", held.message, status.phase.unwrap())
+        };
+        let message = Some("containers with incomplete status: [c1]".to_owned());
+        assert_eq!(initialized(&view), (false, message, "Pending".into()));
+        view.init[1].state = ended(0);
+        assert_eq!(initialized(&view), (true, None, "Pending".into()));
+        view.init[1].state = ended(1);
+        assert_eq!(initialized(&view).2, "Failed");
     }
 
     #[test]

@@ -107,13 +107,14 @@ impl WebContainer {
     }
 
     /// What to report.
-    pub(crate) fn view(&self, ready: bool) -> ContainerView {
+    pub(crate) fn view(&self, Health { started, ready }: Health) -> ContainerView {
         ContainerView {
             name: self.name.clone(),
             image: self.image.clone(),
             state: self.state.clone(),
             last: self.last.clone(),
             restarts: self.restarts,
+            started,
             ready: ready && matches!(self.state, State::Running { .. }),
         }
     }
@@ -153,34 +154,51 @@ fn is_unpullable(image: &Option<String>) -> bool {
     })
 }
 
-/// Whether the readiness probe of a container passes, and when it is to be asked again. The server
-/// is part of this process, so what it would answer is known without asking.
-pub(crate) fn readiness(
+/// What the probes of a container say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Health {
+    /// The startup probe has passed, or there is none.
+    pub(crate) started: bool,
+    /// The readiness probe passes, or there is none.
+    pub(crate) ready: bool,
+}
+
+/// What the probes of a container that runs since `since` say, and when they are to be asked again. The server
+/// is part of this process, so what it would answer is known without asking; a command that cannot be run succeeds.
+pub(crate) fn health(
     pod: &Pod,
     container: &Container,
     facts: &web::Facts,
     ports: &[u16],
     since: Timestamp,
     now: Timestamp,
-) -> (bool, Option<Timestamp>) {
-    if pod
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|all| all.get(READY))
-        .is_some_and(|ready| ready == "false")
-    {
-        return (false, None);
-    }
-    let Some(probe) = &container.readiness_probe else {
-        return (true, None);
+) -> (Health, Option<Timestamp>) {
+    let asked = |probe: &Option<Probe>, from: Timestamp| match probe {
+        None => (true, None),
+        Some(probe) => {
+            let first = later(from, seconds(probe.initial_delay_seconds));
+            if first > now {
+                (false, Some(first))
+            } else {
+                (passes(probe, container, facts, ports), None)
+            }
+        }
     };
-    let delay = Duration::from_secs(u64::try_from(probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0));
-    let first = later(since, delay);
-    if first > now {
-        return (false, Some(first));
+    let (started, again) = asked(&container.startup_probe, since);
+    if !started {
+        return (Health::default(), again);
     }
-    (passes(probe, container, facts, ports), None)
+    let held_back = pod.metadata.annotations.as_ref().and_then(|all| all.get(READY));
+    let (ready, again) = if held_back.is_some_and(|ready| ready == "false") {
+        (false, None)
+    } else {
+        asked(&container.readiness_probe, since)
+    };
+    (Health { started, ready }, again)
+}
+
+fn seconds(value: Option<i32>) -> Duration {
+    Duration::from_secs(u64::try_from(value.unwrap_or(0)).unwrap_or(0))
 }
 
 fn passes(probe: &Probe, container: &Container, facts: &web::Facts, ports: &[u16]) -> bool {
@@ -200,6 +218,11 @@ mod tests {
 
     use super::*;
 
+    const ALL_WELL: Health = Health {
+        started: true,
+        ready: true,
+    };
+
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
     }
@@ -217,7 +240,7 @@ mod tests {
         let (_, _, mut life) = start("Never", json!({"name": "a", "command": ["sleep", "3"]}));
         assert_eq!(life.advance(at(1)), Some(at(3)));
         assert_eq!(life.advance(at(3)), None);
-        assert!(matches!(life.view(true).state, State::Ended(Ended { code: 0, .. })));
+        assert!(matches!(life.view(ALL_WELL).state, State::Ended(Ended { code: 0, .. })));
     }
 
     #[test]
@@ -225,7 +248,7 @@ mod tests {
         let (_, _, mut life) = start("OnFailure", json!({"name": "a", "command": ["false"]}));
         assert_eq!(life.advance(at(0)), Some(at(1)));
         assert_eq!(life.advance(at(1)), Some(at(3)));
-        assert_eq!(life.view(true).restarts, 1);
+        assert_eq!(life.view(ALL_WELL).restarts, 1);
         assert_eq!(life.advance(at(3)), Some(at(7)));
     }
 
@@ -238,19 +261,37 @@ mod tests {
         .unwrap();
         let mut life = WebContainer::start(&pod, &container, Some(&held), at(5));
         assert_eq!(life.advance(at(5)), Some(at(10)));
-        assert_eq!(life.view(true).restarts, 2);
+        assert_eq!(life.view(ALL_WELL).restarts, 2);
     }
 
     #[test]
     fn an_image_of_an_invalid_registry_cannot_be_pulled() {
         let (_, _, life) = start("Always", json!({"name": "a", "image": "registry.invalid/a:1"}));
         assert!(matches!(
-            life.view(true).state,
+            life.view(ALL_WELL).state,
             State::Waiting {
                 reason: "ImagePullBackOff",
                 ..
             }
         ));
+    }
+
+    #[test]
+    fn a_container_is_not_ready_before_its_startup_probe_has_passed() {
+        let text = |text: &str| text.to_owned();
+        let facts = web::Facts {
+            pod: text("p"),
+            namespace: text("d"),
+            node: text("n"),
+            zone: text("z"),
+            region: text("r"),
+            cluster: text("c"),
+        };
+        let startup = json!({"exec": {"command": ["true"]}, "initialDelaySeconds": 3});
+        let (pod, container, _) = start("Always", json!({"name": "a", "startupProbe": startup}));
+        let at_second = |now| health(&pod, &container, &facts, &[], at(0), at(now));
+        assert_eq!(at_second(2), (Health::default(), Some(at(3))));
+        assert_eq!(at_second(3), (ALL_WELL, None));
     }
 
     #[test]
@@ -269,7 +310,8 @@ mod tests {
                 "Always",
                 json!({"name": "a", "ports": [{"name": "http", "containerPort": 80}], "readinessProbe": probe}),
             );
-            readiness(&pod, &container, &facts, &[80], at(0), at(now))
+            let (health, again) = health(&pod, &container, &facts, &[80], at(0), at(now));
+            (health.ready, again)
         };
         let probe = json!({"httpGet": {"port": "http", "path": "/"}, "initialDelaySeconds": 5});
         assert_eq!(ready(probe.clone(), 4), (false, Some(at(5))));

@@ -24,6 +24,7 @@ use self::pod_addresses::PodAddresses;
 use super::{
     environment,
     logs::Log,
+    probe,
     process::{self, Process, Spawner},
     registry::Registry,
     status::{self, ContainerView, Ended, PodView, State},
@@ -113,6 +114,14 @@ struct Running {
     refreshed: Mutex<tokio::time::Instant>,
 }
 
+impl Running {
+    /// Stops listening, and tells who follows the logs that nothing will come any more.
+    fn close(&self) {
+        self.stop.cancel();
+        self.logs.values().for_each(|log| log.close());
+    }
+}
+
 /// The node agent of all nodes of this process.
 pub(crate) struct Agent {
     context: Arc<Context>,
@@ -189,11 +198,18 @@ impl Agent {
         self.running.lock().get(key)?.logs.get(container).cloned()
     }
 
+    /// Where a pod that runs here is reached, and what tells that it has stopped.
+    pub(crate) fn reach(&self, key: &Key) -> Option<(Ipv4Addr, CancellationToken)> {
+        let all = self.running.lock();
+        let running = all.get(key)?;
+        Some((running.ip, running.stop.clone()))
+    }
+
     /// Ends everything that runs here; the pods stay, to be started again on the next start.
     pub(crate) async fn stop_all(&self) {
         let running: Vec<_> = self.running.lock().values().cloned().collect();
-        running.iter().for_each(|running| running.stop.cancel());
-        let stops = running.iter().map(|running| stop_parts(running));
+        running.iter().for_each(|running| running.close());
+        let stops = running.iter().map(|running| stop_parts(running, FAREWELL));
         if tokio::time::timeout(FAREWELL, future::join_all(stops)).await.is_err() {
             tracing::warn!("some processes did not end in time and are killed");
         }
@@ -222,7 +238,7 @@ impl Agent {
         if pods::is_finished(&pod) {
             // Its logs stay readable.
             if let Some(running) = running {
-                running.stop.cancel();
+                running.close();
             }
             self.addresses.lock().release(key);
             return Ok(None);
@@ -261,10 +277,14 @@ impl Agent {
             .deletion_grace_period_seconds
             .and_then(|grace| u64::try_from(grace).ok())
             .unwrap_or(0);
-        let drain = DRAIN.min(Duration::from_secs(grace));
-        let (agent, key) = (self.clone(), key.clone());
+        let grace = Duration::from_secs(grace);
+        let (agent, key, pod) = (self.clone(), key.clone(), pod.clone());
         tokio::spawn(async move {
-            future::join(stop_parts(&running), tokio::time::sleep(drain)).await;
+            let told = tokio::time::Instant::now();
+            let _ = tokio::time::timeout(grace, pre_stop(&pod, running.ip)).await;
+            let left = grace.saturating_sub(told.elapsed());
+            let drain = tokio::time::sleep_until(told + DRAIN.min(grace));
+            future::join(stop_parts(&running, left), drain).await;
             agent.stop(&key, &running).await;
             agent.queue.add(key);
         });
@@ -273,8 +293,8 @@ impl Agent {
 
     /// Stops everything of a pod at once and forgets it.
     async fn stop(&self, key: &Key, running: &Arc<Running>) {
-        running.stop.cancel();
-        stop_parts(running).await;
+        running.close();
+        stop_parts(running, Duration::ZERO).await;
         self.addresses.lock().release(key);
         {
             let mut all = self.running.lock();
@@ -332,14 +352,12 @@ impl Agent {
                         .iter()
                         .flat_map(containers)
                         .find(|held| held.name == life.name());
-                    let readiness = |since| {
-                        container.map_or((false, None), |container| {
-                            web_container::readiness(pod, container, &running.facts, &running.ports, since, now)
-                        })
-                    };
-                    let (ready, again) = life.running_since().map_or((false, None), readiness);
+                    let probed = container.zip(life.running_since()).map(|(container, since)| {
+                        web_container::health(pod, container, &running.facts, &running.ports, since, now)
+                    });
+                    let (health, again) = probed.unwrap_or_default();
                     sooner(again);
-                    views.push(life.view(ready));
+                    views.push(life.view(health));
                 }
             }
         }
@@ -357,10 +375,28 @@ impl Agent {
     }
 }
 
-async fn stop_parts(running: &Running) {
+/// Waits for the pod's preStop hooks: a pause or a request. Commands cannot be run in images that are not there.
+async fn pre_stop(pod: &Pod, ip: Ipv4Addr) {
+    let ip = ip.to_string();
+    let hooks = pod.spec.iter().flat_map(containers).filter_map(|container| {
+        let hook = container.lifecycle.as_ref()?.pre_stop.as_ref()?;
+        Some((container, hook))
+    });
+    let run = hooks.map(async |(container, hook)| {
+        if let Some(sleep) = &hook.sleep {
+            tokio::time::sleep(Duration::from_secs(sleep.seconds.try_into().unwrap_or(0))).await;
+        } else if let Some(request) = &hook.http_get {
+            probe::ask_http(request, container, &ip).await;
+        }
+    });
+    future::join_all(run).await;
+}
+
+/// Ends what runs of a pod: asks it to, and kills it after `grace`.
+async fn stop_parts(running: &Running, grace: Duration) {
     let parts = std::mem::take(&mut *running.parts.lock());
     future::join_all(parts.iter().filter_map(|part| match part {
-        Part::Process(process) => Some(process.stop()),
+        Part::Process(process) => Some(process.stop(grace)),
         Part::Web(_) => None,
     }))
     .await;
@@ -429,6 +465,7 @@ fn pod_view(
             }),
             last: None,
             restarts: 0,
+            started: false,
             ready: true,
         });
     }

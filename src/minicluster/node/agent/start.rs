@@ -20,7 +20,7 @@ use crate::{
     node::{
         environment,
         logs::Log,
-        process::{self, Process, Restart, Task},
+        process::{self, Process, Restart, Role, Task},
         status::{self, ContainerView, State},
         volumes::{self, Volumes},
         web::{self, Facts},
@@ -30,6 +30,17 @@ use crate::{
     proxy::forward,
     queue,
 };
+
+/// All containers of a pod in the order in which they start.
+fn in_order(spec: &PodSpec) -> impl Iterator<Item = (Role, &Container)> {
+    let role = |container: &Container| match container.restart_policy.as_deref() {
+        Some("Always") => Role::Sidecar,
+        Some(_) | None => Role::Init,
+    };
+    let init = spec.init_containers.iter().flatten();
+    let main = spec.containers.iter().map(|container| (Role::Main, container));
+    init.map(move |container| (role(container), container)).chain(main)
+}
 
 impl Agent {
     pub(super) async fn start_pod(
@@ -88,10 +99,15 @@ impl Agent {
         let mut parts = Vec::new();
         let mut logs = HashMap::new();
         let mut server_log = None;
-        for container in containers(spec) {
+        let mut after = None;
+        for (role, container) in in_order(spec) {
             let held = held_status(pod, &container.name);
             if process::is_process(container.image.as_deref()) {
-                let (task, log) = self.prepare(pod, spec, container, (ip, host_ip)).await?;
+                let (mut task, log) = self.prepare(pod, spec, (role, container), (ip, host_ip)).await?;
+                task.after.clone_from(&after);
+                if role != Role::Main {
+                    after = Some(task.opens.clone());
+                }
                 let (queue, key) = (self.queue.clone(), key.clone());
                 logs.insert(container.name.clone(), log.clone());
                 parts.push(Part::Process(Process::start(
@@ -101,7 +117,7 @@ impl Agent {
                     held,
                     move || queue.add(key.clone()),
                 )));
-            } else {
+            } else if role != Role::Init {
                 let log = Arc::new(Log::in_memory());
                 logs.insert(container.name.clone(), log.clone());
                 server_log.get_or_insert(log);
@@ -183,7 +199,7 @@ impl Agent {
         &self,
         pod: &Pod,
         spec: &PodSpec,
-        container: &Container,
+        (role, container): (Role, &Container),
         (ip, host_ip): (Ipv4Addr, Ipv4Addr),
     ) -> Result<(Task, Arc<Log>), Error> {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
@@ -212,10 +228,11 @@ impl Agent {
         } else {
             self.settings.program.clone()
         };
-        let restart = match spec.restart_policy.as_deref() {
-            Some("Never") => Restart::Never,
-            Some("OnFailure") => Restart::OnFailure,
-            Some(_) | None => Restart::Always,
+        let restart = match (role, spec.restart_policy.as_deref()) {
+            (Role::Sidecar, _) => Restart::Always,
+            (_, Some("Never")) => Restart::Never,
+            (Role::Init, _) | (_, Some("OnFailure")) => Restart::OnFailure,
+            (Role::Main, _) => Restart::Always,
         };
         let grace = spec
             .termination_grace_period_seconds
@@ -230,6 +247,9 @@ impl Agent {
             ip,
             restart,
             grace: Duration::from_secs(grace),
+            role,
+            after: None,
+            opens: CancellationToken::new(),
         };
         Ok((
             task,
@@ -286,6 +306,7 @@ impl Agent {
             },
             last: None,
             restarts: held_status(pod, &container.name).map_or(0, |held| held.restart_count),
+            started: false,
             ready: false,
         };
         let views = pod.spec.iter().flat_map(|spec| &spec.containers).map(waiting).collect();

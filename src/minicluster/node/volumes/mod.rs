@@ -1,23 +1,25 @@
 //! The volumes of a pod that is run as processes: directories under the data directory.
 
 use std::{
-    collections::BTreeMap,
     io,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
     core::v1::{
-        ConfigMap, Container, DownwardAPIVolumeFile, KeyToPath, Pod, Secret, SecretVolumeSource, ServiceAccount,
+        Container, DownwardAPIVolumeFile, KeyToPath, Pod, SecretVolumeSource, ServiceAccount,
         ServiceAccountTokenProjection, Volume, VolumeProjection,
     },
 };
 use kube::{Api, Client, api::PostParams};
 
-use super::environment::{self, Mount, Sources};
-use crate::write::code;
+pub(crate) use self::files::make_dir;
+use self::{
+    files::{Files, pick, write_all},
+    sources::{config_map, secret},
+};
+use super::environment::{self, Mount};
 
 /// Where containers find their ServiceAccount's credentials.
 pub(crate) const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -93,7 +95,8 @@ pub(crate) struct Volumes<'a> {
     pub(crate) ips: (&'a str, &'a str),
 }
 
-type Files = BTreeMap<String, Vec<u8>>;
+mod files;
+mod sources;
 
 impl Volumes<'_> {
     fn namespace(&self) -> &str {
@@ -329,180 +332,5 @@ impl Volumes<'_> {
             files.insert(item.path.clone(), value.into_bytes());
         }
         Ok(files)
-    }
-
-    /// Reads what the environment of a container refers to.
-    pub(crate) async fn sources(&self, container: &Container) -> Result<Sources, Error> {
-        let mut sources = Sources::default();
-        let from = container.env_from.iter().flatten();
-        let env = || {
-            container
-                .env
-                .iter()
-                .flatten()
-                .filter_map(|variable| variable.value_from.as_ref())
-        };
-        let config_maps = from
-            .clone()
-            .filter_map(|from| from.config_map_ref.as_ref().map(|source| source.name.clone()));
-        let config_maps =
-            config_maps.chain(env().filter_map(|from| from.config_map_key_ref.as_ref().map(|key| key.name.clone())));
-        for name in config_maps.collect::<Vec<_>>() {
-            if let Some(config_map) = config_map(self.client, self.namespace(), &name).await? {
-                sources.config_maps.insert(name, config_map.data.unwrap_or_default());
-            }
-        }
-        let secrets = from.filter_map(|from| from.secret_ref.as_ref().map(|source| source.name.clone()));
-        let secrets = secrets.chain(env().filter_map(|from| from.secret_key_ref.as_ref().map(|key| key.name.clone())));
-        for name in secrets.collect::<Vec<_>>() {
-            if let Some(secret) = secret(self.client, self.namespace(), &name).await? {
-                let data = secret.data.unwrap_or_default().into_iter();
-                let text = data.map(|(key, value)| (key, String::from_utf8_lossy(&value.0).into_owned()));
-                sources.secrets.insert(name, text.collect());
-            }
-        }
-        Ok(sources)
-    }
-}
-
-async fn secret(client: &Client, namespace: &str, name: &str) -> Result<Option<Secret>, Error> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    found(api.get(name).await, "Secret", name)
-}
-
-async fn config_map(client: &Client, namespace: &str, name: &str) -> Result<Option<ConfigMap>, Error> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    found(api.get(name).await, "ConfigMap", name)
-}
-
-fn found<K>(answer: Result<K, kube::Error>, kind: &'static str, name: &str) -> Result<Option<K>, Error> {
-    match answer {
-        Ok(object) => Ok(Some(object)),
-        Err(error) if code(&error) == Some(404) => Ok(None),
-        Err(source) => Err(Error::Read {
-            kind,
-            name: name.to_owned(),
-            source: Box::new(source),
-        }),
-    }
-}
-
-/// The files that an object's data makes: all keys, or the items that are listed.
-fn pick(
-    volume: &str,
-    (kind, name): (&'static str, &str),
-    data: Option<Files>,
-    items: Option<&[KeyToPath]>,
-    optional: Option<bool>,
-) -> Result<Files, Error> {
-    let optional = optional == Some(true);
-    let Some(mut data) = data else {
-        let missing = || Error::NotFound {
-            volume: volume.to_owned(),
-            kind,
-            name: name.to_owned(),
-        };
-        return if optional { Ok(Files::new()) } else { Err(missing()) };
-    };
-    let Some(items) = items.filter(|items| !items.is_empty()) else {
-        return Ok(data);
-    };
-    let mut files = Files::new();
-    for item in items {
-        match data.remove(&item.key) {
-            Some(bytes) => drop(files.insert(item.path.clone(), bytes)),
-            None if optional => {}
-            None => {
-                return Err(Error::MissingKey {
-                    volume: volume.to_owned(),
-                    key: item.key.clone(),
-                });
-            }
-        }
-    }
-    Ok(files)
-}
-
-/// Makes a directory that only we may enter.
-///
-/// # Errors
-/// It cannot be made.
-pub(crate) fn make_dir(dir: &Path) -> Result<(), Error> {
-    let made = std::fs::create_dir_all(dir)
-        .and_then(|()| std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)));
-    made.map_err(|source| Error::Write {
-        path: dir.to_owned(),
-        source,
-    })
-}
-
-/// Writes files that changed, each at once: a reader sees the old or the new one. Paths that lead out are skipped.
-fn write_all(dir: &Path, files: &Files) -> Result<(), Error> {
-    for (name, bytes) in files {
-        let relative = Path::new(name);
-        if !relative
-            .components()
-            .all(|part| matches!(part, std::path::Component::Normal(_)))
-        {
-            continue;
-        }
-        let path = dir.join(relative);
-        if std::fs::read(&path).is_ok_and(|held| held == *bytes) {
-            continue;
-        }
-        if let Some(parent) = path.parent() {
-            make_dir(parent)?;
-        }
-        let new = path.with_extension("new");
-        let written = std::fs::write(&new, bytes)
-            .and_then(|()| std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)))
-            .and_then(|()| std::fs::rename(&new, &path));
-        written.map_err(|source| Error::Write { path, source })?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn files(keys: &[&str]) -> Files {
-        keys.iter()
-            .map(|key| ((*key).to_owned(), key.as_bytes().to_vec()))
-            .collect()
-    }
-
-    #[test]
-    fn items_choose_keys_and_paths() {
-        let items = [KeyToPath {
-            key: "a".into(),
-            path: "dir/b".into(),
-            mode: None,
-        }];
-        assert_eq!(
-            pick("v", ("secret", "s"), Some(files(&["a", "x"])), Some(&items), None).unwrap()["dir/b"],
-            b"a"
-        );
-        let missing = pick("v", ("secret", "s"), Some(files(&["x"])), Some(&items), None).unwrap_err();
-        assert!(missing.to_string().contains("references non-existent config key: a"));
-        let gone = pick("v", ("secret", "s"), None, None, None).unwrap_err();
-        assert_eq!(
-            gone.to_string(),
-            "MountVolume.SetUp failed for volume \"v\" : secret \"s\" not found"
-        );
-        assert!(pick("v", ("secret", "s"), None, None, Some(true)).unwrap().is_empty());
-    }
-
-    #[test]
-    fn files_stay_inside_and_belong_to_us_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        write_all(dir.path(), &files(&["token", "../outside", "/etc/passwd", "sub/key"])).unwrap();
-        assert!(!dir.path().join("../outside").exists());
-        assert_eq!(std::fs::read(dir.path().join("sub/key")).unwrap(), b"sub/key");
-        let mode = std::fs::metadata(dir.path().join("token"))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
     }
 }

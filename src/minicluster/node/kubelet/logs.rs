@@ -1,52 +1,28 @@
-//! The kubelet API on every node's address: the logs of containers, for `kubectl logs`.
+//! `kubectl logs`: the lines of a container, from the past and, if asked for, as they come.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
-    Router,
     body::{Body, Bytes},
     extract::{Path, Query, State},
     http::StatusCode,
-    response::{IntoResponse, Response},
-    routing::get,
+    response::{IntoResponse as _, Response},
 };
 use futures::{StreamExt as _, stream};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
 use jiff::{SignedDuration, Timestamp};
-use parking_lot::Mutex;
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{self, pki_types::PrivateKeyDer},
-};
-use tokio_util::sync::CancellationToken;
 
-use super::{
-    agent::Agent,
-    logs::{Line, Log},
-    registry::{KUBELET_PORT, Registry},
-    web,
+use crate::{
+    informer::Key,
+    node::{
+        agent::Agent,
+        logs::{Line, Log},
+    },
 };
-use crate::informer::Key;
-
-/// Why the kubelet API could not be offered.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No certificate.
-    #[error("cannot make a certificate for the kubelet API")]
-    Certificate(#[source] rcgen::Error),
-    /// The certificate is not usable.
-    #[error("cannot use the certificate of the kubelet API")]
-    Tls(#[source] rustls::Error),
-}
 
 /// Which lines are asked for.
 #[derive(Debug, Default, Clone, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Options {
+pub(super) struct Options {
     follow: Option<String>,
     timestamps: Option<String>,
     tail_lines: Option<usize>,
@@ -87,69 +63,8 @@ fn render(lines: &[Line], options: &Options, now: Timestamp) -> String {
     text
 }
 
-/// Serves the API on every node's address, as nodes come and go.
-///
-/// # Errors
-/// No certificate can be made.
-pub(crate) fn start(agent: &Arc<Agent>, registry: &Arc<Registry>, shutdown: &CancellationToken) -> Result<(), Error> {
-    let acceptor = TlsAcceptor::from(Arc::new(tls()?));
-    let router = Router::new()
-        .route("/healthz", get(|| async { "ok" }))
-        .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
-        .with_state(agent.clone());
-    let serving: Mutex<HashMap<String, CancellationToken>> = Mutex::default();
-    let (nodes, shutdown) = (Arc::downgrade(registry), shutdown.clone());
-    registry.on_change(move |name| {
-        let Some(nodes) = nodes.upgrade() else { return };
-        let mut serving = serving.lock();
-        if let Some(stop) = serving.remove(name) {
-            stop.cancel();
-        }
-        let Some(ip) = nodes.address(name) else { return };
-        let address = SocketAddr::new(ip.into(), KUBELET_PORT);
-        match web::bind(address) {
-            Ok(listener) => {
-                let stop = shutdown.child_token();
-                tokio::spawn(serve(listener, acceptor.clone(), router.clone(), stop.clone()));
-                serving.insert(name.to_owned(), stop);
-            }
-            Err(error) => tracing::warn!(%address, %error, "no kubelet API for node {name}"),
-        }
-    });
-    Ok(())
-}
-
-fn tls() -> Result<rustls::ServerConfig, Error> {
-    let certified = rcgen::generate_simple_self_signed(["kubelet".to_owned()]).map_err(Error::Certificate)?;
-    let key = PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| {
-            builder
-                .with_no_client_auth()
-                .with_single_cert(vec![certified.cert.der().clone()], key)
-        })
-        .map_err(Error::Tls)
-}
-
-async fn serve(listener: tokio::net::TcpListener, acceptor: TlsAcceptor, router: Router, stop: CancellationToken) {
-    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-        let Ok((stream, _)) = accepted else { continue };
-        let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
-        tokio::spawn(async move {
-            let Ok(stream) = acceptor.accept(stream).await else {
-                return;
-            };
-            let service = TowerToHyperService::new(router);
-            let server = auto::Builder::new(TokioExecutor::new());
-            let connection = server.serve_connection(TokioIo::new(stream), service);
-            let _ = stop.run_until_cancelled(connection).await;
-        });
-    }
-}
-
-async fn container_logs(
+/// Answers with the log of a container.
+pub(super) async fn container_logs(
     State(agent): State<Arc<Agent>>,
     Path((namespace, pod, container)): Path<(String, String, String)>,
     Query(options): Query<Options>,
@@ -184,16 +99,20 @@ async fn container_logs(
     Body::from_stream(first.chain(later).map(Ok::<_, std::convert::Infallible>)).into_response()
 }
 
-/// Waits for lines after a cursor.
+/// Waits for lines after a cursor; `None` at the end of a closed log.
 async fn next_lines(
     changes: &mut tokio::sync::watch::Receiver<()>,
     log: &Arc<Log>,
     cursor: u64,
 ) -> Option<(Vec<Line>, u64)> {
     loop {
+        let is_closed = log.is_closed();
         let (lines, next) = log.read(cursor).await;
         if !lines.is_empty() {
             return Some((lines, next));
+        }
+        if is_closed {
+            return None;
         }
         changes.changed().await.ok()?;
     }
