@@ -1,7 +1,9 @@
-//! The objects of a control plane in its host cluster, as pure functions of the options.
+//! The objects of a control plane in its host cluster, as pure functions of the options. The Helm chart renders the
+//! same ones, which a test checks.
 
 use serde_json::{Value, json};
 
+use super::security::{self, Privilege};
 use super::{InitArgs, ServiceType};
 use crate::certificates::{Authority, Pair};
 
@@ -19,6 +21,16 @@ const CONTROLLER_ACCOUNT: &str = "federation-controller-manager";
 const DATA_CLAIM: &str = "apiserver-data";
 const SECURE_PORT: u16 = 8443;
 const CONFIG_DIR: &str = "/etc/federation";
+const DATA_DIR: &str = "/var/lib/federation";
+
+const PART_OF: &str = "app.kubernetes.io/part-of";
+const SYSTEM: &str = "federated-cluster";
+const COMPONENT: &str = "app.kubernetes.io/component";
+
+/// Label selector of a component's pods.
+pub(crate) fn component_selector(component: &str) -> String {
+    format!("{PART_OF}={SYSTEM},{COMPONENT}={component}")
+}
 
 /// What every object of a control plane shares.
 pub(crate) struct Plane<'a> {
@@ -44,12 +56,17 @@ impl Plane<'_> {
     }
 
     fn labels(&self, component: &str) -> Value {
-        json!({"app.kubernetes.io/part-of": "federated-cluster", "app.kubernetes.io/component": component})
+        json!({PART_OF: SYSTEM, COMPONENT: component})
     }
 
     pub(crate) fn namespace(&self) -> Value {
         json!({"apiVersion": "v1", "kind": "Namespace",
-            "metadata": {"name": self.namespace, "annotations": {FEDERATION_NAME: self.federation}}})
+        "metadata": {
+            "name": self.namespace,
+            // The load balancer shares its node's network, which stricter levels of pod security forbid.
+            "labels": {"pod-security.kubernetes.io/enforce": "privileged"},
+            "annotations": {FEDERATION_NAME: self.federation},
+        }})
     }
 
     pub(crate) fn service(&self) -> Value {
@@ -120,7 +137,7 @@ impl Plane<'_> {
             "apiserver".to_owned(),
             "--bind-address=$(POD_IP)".into(),
             format!("--secure-port={SECURE_PORT}"),
-            "--data-dir=/var/lib/federation".into(),
+            format!("--data-dir={DATA_DIR}"),
             format!("--tls-cert-file={credentials}/server.crt"),
             format!("--tls-private-key-file={credentials}/server.key"),
             format!("--client-ca-file={credentials}/ca.crt"),
@@ -137,17 +154,20 @@ impl Plane<'_> {
         let probe = |path: &str| json!({"httpGet": {"path": path, "port": SECURE_PORT, "scheme": "HTTPS"}, "periodSeconds": 5, "timeoutSeconds": 5});
         let container = json!({
             "name": APISERVER,
+            "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+            "securityContext": security::container(Privilege::None),
             "ports": [{"name": "https", "containerPort": SECURE_PORT}],
             "readinessProbe": probe("/readyz"),
             "livenessProbe": {"httpGet": {"path": "/livez", "port": SECURE_PORT, "scheme": "HTTPS"},
                 "initialDelaySeconds": 30, "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
             "volumeMounts": [
                 {"name": "credentials", "mountPath": credentials, "readOnly": true},
-                {"name": "data", "mountPath": "/var/lib/federation"},
+                {"name": "data", "mountPath": DATA_DIR},
             ],
         });
         let volumes = json!([{"name": "credentials", "secret": {"secretName": APISERVER_CREDENTIALS}}, data]);
-        self.deployment(APISERVER, container, arguments, volumes, json!({}))
+        let pod = json!({"automountServiceAccountToken": false});
+        self.deployment(APISERVER, container, arguments, volumes, pod)
     }
 
     pub(crate) fn controller_manager(&self) -> Value {
@@ -161,6 +181,8 @@ impl Plane<'_> {
         arguments.extend(self.args.controllermanager_arg_overrides.iter().cloned());
         let container = json!({
             "name": CONTROLLER_MANAGER,
+            "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+            "securityContext": security::container(Privilege::None),
             "ports": [{"name": "metrics", "containerPort": 10253}],
             "readinessProbe": {"httpGet": {"path": "/readyz", "port": 10253}, "periodSeconds": 5},
             "livenessProbe": {"httpGet": {"path": "/livez", "port": 10253}, "initialDelaySeconds": 30, "periodSeconds": 10},
@@ -183,29 +205,56 @@ impl Plane<'_> {
         let mut arguments = vec![
             "lb".to_owned(),
             format!("--kubeconfig={CONFIG_DIR}/{INGRESS}/kubeconfig"),
+            format!("--data-dir={DATA_DIR}"),
             format!("--http-bind-address={}", address(args.ingress_http_port)),
             format!("--https-bind-address={}", address(args.ingress_https_port)),
-            "--metrics-bind-address=$(POD_IP):10254".into(),
+            format!("--metrics-bind-address=$(POD_IP):{}", args.ingress_metrics_port),
         ];
-        arguments.extend(
-            args.ingress_publish_address
-                .iter()
-                .map(|a| format!("--publish-status-address={a}")),
-        );
+        let published = match args.ingress_http_port {
+            _ if !args.ingress_publish_address.is_empty() => args.ingress_publish_address.join(","),
+            80 => "$(POD_IP)".to_owned(),
+            port => format!("$(POD_IP):{port}"),
+        };
+        arguments.push(format!("--publish-status-address={published}"));
         arguments.extend(args.ingress_arg_overrides.iter().cloned());
+        let mut mounts = vec![
+            json!({"name": "kubeconfig", "mountPath": format!("{CONFIG_DIR}/{INGRESS}"), "readOnly": true}),
+            json!({"name": "data", "mountPath": DATA_DIR}),
+        ];
+        let mut volumes = vec![
+            json!({"name": "kubeconfig", "secret": {"secretName": format!("{INGRESS}-kubeconfig")}}),
+            // What the load balancer last knew, private keys included: it outlives the process, not the pod.
+            json!({"name": "data", "emptyDir": {"medium": "Memory"}}),
+        ];
+        if let Some(files) = &args.ingress_files {
+            mounts.push(json!({"name": "files", "mountPath": format!("{CONFIG_DIR}/files"), "readOnly": true}));
+            volumes.push(files.volume("files"));
+        }
+        let ports = [
+            args.ingress_http_port,
+            args.ingress_https_port,
+            args.ingress_metrics_port,
+        ];
         let container = json!({
             "name": INGRESS,
+            "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+            "securityContext": security::container(Privilege::to_bind(&ports)),
             "ports": [
-                {"name": "http", "containerPort": args.ingress_http_port, "hostPort": args.ingress_http_port},
-                {"name": "https", "containerPort": args.ingress_https_port, "hostPort": args.ingress_https_port},
+                {"name": "http", "containerPort": ports[0], "hostPort": ports[0]},
+                {"name": "https", "containerPort": ports[1], "hostPort": ports[1]},
+                {"name": "metrics", "containerPort": ports[2], "hostPort": ports[2]},
             ],
-            "readinessProbe": {"httpGet": {"path": "/readyz", "port": 10254}, "periodSeconds": 5},
-            "livenessProbe": {"httpGet": {"path": "/livez", "port": 10254}, "initialDelaySeconds": 30, "periodSeconds": 10},
-            "volumeMounts": [{"name": "kubeconfig", "mountPath": format!("{CONFIG_DIR}/{INGRESS}"), "readOnly": true}],
+            "readinessProbe": {"httpGet": {"path": "/readyz", "port": ports[2]}, "periodSeconds": 5},
+            "livenessProbe": {"httpGet": {"path": "/livez", "port": ports[2]}, "initialDelaySeconds": 30, "periodSeconds": 10},
+            "volumeMounts": mounts,
         });
-        let volumes = json!([{"name": "kubeconfig", "secret": {"secretName": format!("{INGRESS}-kubeconfig")}}]);
         // The host's network: the load balancer must see its clients' own addresses.
-        self.deployment(INGRESS, container, arguments, volumes, json!({"hostNetwork": true}))
+        let pod = json!({
+            "hostNetwork": true,
+            "dnsPolicy": "ClusterFirstWithHostNet",
+            "automountServiceAccountToken": false,
+        });
+        self.deployment(INGRESS, container, arguments, json!(volumes), pod)
     }
 
     fn deployment(
@@ -225,7 +274,7 @@ impl Plane<'_> {
             field("POD_NAME", "metadata.name"),
             field("POD_NAMESPACE", "metadata.namespace"),
         ]);
-        let mut spec = json!({"containers": [container], "volumes": volumes});
+        let mut spec = json!({"containers": [container], "volumes": volumes, "securityContext": security::pod()});
         if let (Some(spec), Value::Object(extra)) = (spec.as_object_mut(), pod) {
             spec.extend(extra);
         }
@@ -259,3 +308,6 @@ impl Plane<'_> {
         }})
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,12 @@
 //! Everything is written by server-side apply, so that a run that was interrupted is simply run again: what exists
 //! stays (certificates above all), what is missing is added.
 
+mod files;
 mod manifests;
+mod readiness;
+mod security;
 
+pub(crate) use files::FileSource;
 pub(crate) use manifests::FEDERATION_NAME;
 
 use std::process::ExitCode;
@@ -12,7 +16,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, FromArgMatches as _, ValueEnum};
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Secret, Service};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -81,9 +84,15 @@ pub(crate) struct InitArgs {
     /// Port of its node that the load balancer serves HTTPS on
     #[arg(long, default_value_t = 443, value_name = "PORT")]
     pub(crate) ingress_https_port: u16,
+    /// Port of its node that the load balancer serves metrics and health on
+    #[arg(long, default_value_t = 10254, value_name = "PORT")]
+    pub(crate) ingress_metrics_port: u16,
     /// Address that Ingresses show in their status, repeatable [default: the load balancer's node]
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     pub(crate) ingress_publish_address: Vec<String>,
+    /// Files for the load balancer, at /etc/federation/files: configmap/NAME, secret/NAME, pvc/NAME, or a /DIRECTORY of its node
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) ingress_files: Option<FileSource>,
     /// Print what would be created, as YAML, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -211,7 +220,7 @@ pub(crate) async fn run(common: &Common, args: InitArgs) -> anyhow::Result<ExitC
     .await?;
     step("Waiting for federation control plane to come up", async {
         for name in [manifests::APISERVER, manifests::CONTROLLER_MANAGER, manifests::INGRESS] {
-            deployment_ready(&host, plane.namespace, name, limit).await?;
+            readiness::deployment(&host, plane.namespace, name, limit).await?;
         }
         let config = kubeconfig::read(common)?;
         wait_for("the federation API server to answer", limit, || async {
@@ -465,21 +474,4 @@ fn update_kubeconfig(common: &Common, name: &str, endpoint: &Endpoint, admin: &A
         ..Default::default()
     };
     kubeconfig::merge_into(&kubeconfig::path(common)?, name, cluster, user)
-}
-
-/// Waits until a Deployment's newest pods are ready.
-async fn deployment_ready(host: &Client, namespace: &str, name: &str, limit: Duration) -> anyhow::Result<()> {
-    let deployments: Api<Deployment> = Api::namespaced(host.clone(), namespace);
-    wait_for(&format!("Deployment {namespace}/{name} to be ready"), limit, || async {
-        let deployment = deployments.get(name).await?;
-        let generation = deployment.metadata.generation;
-        let Some(status) = deployment.status else {
-            return Ok(None);
-        };
-        let ready = status.observed_generation >= generation
-            && status.updated_replicas.unwrap_or(0) >= 1
-            && status.ready_replicas.unwrap_or(0) >= 1;
-        Ok(ready.then_some(()))
-    })
-    .await
 }
