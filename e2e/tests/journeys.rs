@@ -165,6 +165,11 @@ fn nothing_is_lost_when_every_process_is_killed() {
     let federation = Federation::start();
     federation.create(HELLO);
     federation.await_value("federation", "rs/hello", "{.status.readyReplicas}", "9");
+    let addresses = |cluster| {
+        let path = "jsonpath={range .items[*]}{.metadata.name}={.status.podIP} {end}";
+        federation.kubectl(cluster, &["get", "pods", "-o", path]).expect()
+    };
+    let before = CLUSTERS.map(addresses);
     for cluster in CLUSTERS {
         federation.kill(cluster);
     }
@@ -179,6 +184,7 @@ fn nothing_is_lost_when_every_process_is_killed() {
         federation.await_value(cluster, "rs/hello", "{.spec.replicas}/{.status.readyReplicas}", "3/3");
         served_by(&federation, source, cluster);
     }
+    assert_eq!(CLUSTERS.map(addresses), before, "pods keep their names and addresses");
 }
 
 #[test]

@@ -512,6 +512,26 @@ async fn a_kubelet_answers_only_whom_the_api_server_lets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pod_waits_for_what_it_refers_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path(), 1).await;
+    let mut web = deployment("web", 1, "nginx");
+    web["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "settings"}}]);
+    cluster.create::<Deployment>(web).await;
+    let waiting = eventually("a container that waits", || async {
+        let status = cluster.pods("app=web").await.first()?.status.clone()?;
+        status.container_statuses?.first()?.state.clone()?.waiting
+    })
+    .await;
+    assert_eq!(waiting.reason.as_deref(), Some("CreateContainerConfigError"));
+    assert_eq!(waiting.message.as_deref(), Some("configmap \"settings\" not found"));
+    let settings = json!({"metadata": {"name": "settings"}, "data": {"COLOUR": "blue"}});
+    cluster.create::<ConfigMap>(settings).await;
+    cluster.ready_pods("app=web", 1).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everything_is_back_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(dir.path(), 2).await;

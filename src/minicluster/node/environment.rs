@@ -32,6 +32,14 @@ pub(crate) enum Error {
         /// The key.
         key: String,
     },
+    /// An object whose data are all asked for is not there.
+    #[error("{kind} \"{name}\" not found")]
+    NotFound {
+        /// Kind of the missing object, lower case.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// The field is not known.
     #[error("unsupported fieldPath: {0}")]
     UnknownField(String),
@@ -101,15 +109,22 @@ pub(crate) fn variables(
     let mut all: BTreeMap<String, String> = base.iter().cloned().collect();
     for from in container.env_from.iter().flatten() {
         let prefix = from.prefix.clone().unwrap_or_default();
-        let config_map = from
-            .config_map_ref
-            .as_ref()
-            .and_then(|source| sources.config_maps.get(&source.name));
-        let secret = from
-            .secret_ref
-            .as_ref()
-            .and_then(|source| sources.secrets.get(&source.name));
-        for (key, value) in config_map.into_iter().chain(secret).flatten() {
+        let config_map = from.config_map_ref.as_ref().map(|source| {
+            let data = sources.config_maps.get(&source.name);
+            ("configmap", &source.name, source.optional, data)
+        });
+        let secret = from.secret_ref.as_ref().map(|source| {
+            let data = sources.secrets.get(&source.name);
+            ("secret", &source.name, source.optional, data)
+        });
+        let Some((kind, name, optional, data)) = config_map.or(secret) else {
+            continue;
+        };
+        if data.is_none() && optional != Some(true) {
+            let name = name.clone();
+            return Err(Error::NotFound { kind, name });
+        }
+        for (key, value) in data.into_iter().flatten() {
             all.insert(format!("{prefix}{key}"), value.clone());
         }
     }
@@ -276,6 +291,25 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(expand(text, &variables), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn all_data_of_an_object_that_is_not_there_are_an_error_unless_optional() {
+        let container = |optional: bool| -> Container {
+            let from = json!([{"secretRef": {"name": "s", "optional": optional}}]);
+            serde_json::from_value(json!({"name": "a", "envFrom": from})).unwrap()
+        };
+        let all = |optional| {
+            variables(
+                &Pod::default(),
+                &container(optional),
+                &Sources::default(),
+                &[],
+                ("", ""),
+            )
+        };
+        assert_eq!(all(false).unwrap_err().to_string(), "secret \"s\" not found");
+        assert!(all(true).unwrap().is_empty());
     }
 
     #[test]

@@ -76,10 +76,11 @@ impl Agent {
                 };
                 let message = match &error {
                     Error::Volume(source) => queue::chain(source),
+                    Error::Environment(source) => format!("Error: {source}"),
                     other => queue::chain(other),
                 };
                 self.context.events.on(NAME, node).warning(pod, reason, message);
-                self.report_waiting(pod, (ip, host_ip)).await?;
+                self.report_waiting(pod, &error, (ip, host_ip)).await?;
                 Err(error)
             }
         }
@@ -99,6 +100,9 @@ impl Agent {
         let mut parts = Vec::new();
         let mut logs = HashMap::new();
         let mut server_log = None;
+        if pods::phase(pod) == "Pending" {
+            self.check(pod, spec, (ip, host_ip)).await?;
+        }
         let mut after = None;
         for (role, container) in in_order(spec) {
             let held = held_status(pod, &container.name);
@@ -155,6 +159,19 @@ impl Agent {
             terminating: AtomicBool::new(false),
             refreshed: Mutex::new(tokio::time::Instant::now()),
         })
+    }
+
+    /// Whether everything is there that containers refer to which are not run: without it they would not start either.
+    async fn check(&self, pod: &Pod, spec: &PodSpec, (ip, host_ip): (Ipv4Addr, Ipv4Addr)) -> Result<(), Error> {
+        let pod_dir = self.pod_dir(pod.metadata.uid.as_deref().unwrap_or_default());
+        let (ip, host_ip) = (ip.to_string(), host_ip.to_string());
+        let volumes = self.volumes(pod, &pod_dir, (&ip, &host_ip));
+        volumes.check().await.map_err(Error::Volume)?;
+        for container in containers(spec).filter(|container| !process::is_process(container.image.as_deref())) {
+            let sources = volumes.sources(container).await.map_err(Error::Volume)?;
+            environment::variables(pod, container, &sources, &[], (&ip, &host_ip)).map_err(Error::Environment)?;
+        }
+        Ok(())
     }
 
     fn facts(&self, pod: &Pod) -> Facts {
@@ -295,14 +312,20 @@ impl Agent {
     }
 
     /// Reports a pod whose containers could not be started yet.
-    async fn report_waiting(&self, pod: &Pod, ips: (Ipv4Addr, Ipv4Addr)) -> Result<(), Error> {
+    async fn report_waiting(&self, pod: &Pod, error: &Error, ips: (Ipv4Addr, Ipv4Addr)) -> Result<(), Error> {
         let now = Timestamp::now();
         let waiting = |container: &Container| ContainerView {
             name: container.name.clone(),
             image: container.image.clone().unwrap_or_default(),
-            state: State::Waiting {
-                reason: "ContainerCreating",
-                message: None,
+            state: match error {
+                Error::Environment(source) => State::Waiting {
+                    reason: "CreateContainerConfigError",
+                    message: Some(source.to_string()),
+                },
+                _ => State::Waiting {
+                    reason: "ContainerCreating",
+                    message: None,
+                },
             },
             last: None,
             restarts: held_status(pod, &container.name).map_or(0, |held| held.restart_count),

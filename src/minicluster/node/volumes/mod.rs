@@ -149,6 +149,20 @@ impl Volumes<'_> {
         Ok(mounts)
     }
 
+    /// Whether the Secrets and ConfigMaps are there that the pod's volumes are made of; makes nothing.
+    pub(crate) async fn check(&self) -> Result<(), Error> {
+        for volume in self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+            if let Some(source) = &volume.secret {
+                self.secret(&volume.name, source).await?;
+            } else if let Some(source) = &volume.config_map {
+                let items = source.items.as_deref();
+                self.config_map(&volume.name, &source.name, items, source.optional)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn volume(&self, volume: &Volume) -> Result<PathBuf, Error> {
         let dir = self.pod_dir.join("volumes").join(&volume.name);
         let name = volume.name.as_str();
