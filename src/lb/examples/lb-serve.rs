@@ -4,6 +4,10 @@
 
 use clap::Parser as _;
 
+/// As in `federation`: what is measured here is what runs there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(clap::Parser)]
 struct Cli {
     #[command(flatten)]

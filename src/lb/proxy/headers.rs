@@ -8,6 +8,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::client::Client;
 use crate::upstream::exchange::Sending;
 
+/// Hashed once instead of for every request.
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// Everything that makes the outgoing head.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
@@ -26,7 +30,7 @@ pub struct Outgoing<'a> {
     /// X-Request-Id.
     pub request_id: &'a str,
     /// traceparent, if the client sent no valid one.
-    pub traceparent: Option<&'a str>,
+    pub traceparent: Option<&'a [u8]>,
     /// Protocol to upgrade to.
     pub upgrade: Option<&'a HeaderValue>,
     /// Length or chunks of the body; `None` without one.
@@ -51,7 +55,7 @@ impl Outgoing<'_> {
         self.emit_forwarded(&mut sink);
         sink("x-request-id", self.request_id.as_bytes());
         if let Some(traceparent) = self.traceparent {
-            sink("traceparent", traceparent.as_bytes());
+            sink("traceparent", traceparent);
         }
         if let Some(country) = &self.client.country_header {
             sink("x-client-geo-country", country.as_bytes());
@@ -169,14 +173,17 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
 
 /// X-Request-Id of a trusted peer, if it is usable.
 pub fn given_request_id(headers: &HeaderMap, trusted: bool) -> Option<HeaderValue> {
-    let id = headers.get("x-request-id").filter(|_| trusted)?;
+    if !trusted {
+        return None;
+    }
+    let id = headers.get(&X_REQUEST_ID)?;
     let usable = !id.is_empty() && id.len() <= 128 && id.as_bytes().iter().all(u8::is_ascii_graphic);
     usable.then(|| id.clone())
 }
 
 /// Whether the client sent a W3C traceparent that can be passed on.
 pub fn has_traceparent(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get("traceparent").map(HeaderValue::as_bytes) else {
+    let Some(value) = headers.get(&TRACEPARENT).map(HeaderValue::as_bytes) else {
         return false;
     };
     let is_hex = |part: &[u8]| {
@@ -196,14 +203,28 @@ pub fn has_traceparent(headers: &HeaderMap) -> bool {
     }
 }
 
+/// A W3C traceparent of a trace (16 bytes) and a span (8 bytes), not sampled.
+pub fn traceparent(ids: &[u8; 24]) -> [u8; 55] {
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    write_hex(&ids[..16], &mut text[3..35]);
+    write_hex(&ids[16..], &mut text[36..52]);
+    text
+}
+
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
+    let mut digits = vec![0; 2 * bytes.len()];
+    write_hex(bytes, &mut digits);
+    String::from_utf8(digits).unwrap_or_default()
+}
+
+/// Writes lower-case hexadecimal digits, two for each byte.
+pub fn write_hex(bytes: &[u8], out: &mut [u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
-        .map(char::from)
-        .collect()
+    for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
 }
 
 #[cfg(test)]
@@ -355,5 +376,15 @@ mod tests {
             headers.insert("traceparent", HeaderValue::from_static(value));
             assert_eq!(has_traceparent(&headers), sound, "{value}");
         }
+    }
+
+    #[test]
+    fn a_new_traceparent_is_a_sound_one() {
+        let ids = std::array::from_fn(|index| (index as u8).wrapping_add(0xf0));
+        let text = traceparent(&ids);
+        assert_eq!(&text[..], b"00-f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff-0001020304050607-00");
+        let mut headers = HeaderMap::new();
+        headers.insert("traceparent", HeaderValue::from_bytes(&text).expect("a value"));
+        assert!(has_traceparent(&headers));
     }
 }

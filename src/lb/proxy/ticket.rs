@@ -130,7 +130,7 @@ impl Ticket {
             |value: &Option<HeaderValue>| value.as_ref().and_then(|value| value.to_str().ok().map(str::to_owned));
         let (host, user_agent, request_id) = (text(&self.host), text(&self.user_agent), text(&self.request_id));
         let entry = Entry {
-            client: self.client.address,
+            client: self.client.address_header.to_str().unwrap_or_default(),
             source: self.client.location.source.name(),
             country: self.client.location.country.as_deref(),
             method: self.method.as_str(),

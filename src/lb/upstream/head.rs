@@ -2,11 +2,13 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 /// Headers a response may have.
 const MOST_HEADERS: usize = 128;
+/// Headers that the proxy adds to most responses: room for them from the start.
+const ADDED_HEADERS: usize = 2;
 /// Bytes a response's head may have.
 pub const LONGEST_HEAD: usize = 64 * 1024;
 
@@ -69,23 +71,20 @@ pub fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Err
         .and_then(|code| StatusCode::from_u16(code).ok())
         .ok_or(Error::Syntax(httparse::Error::Status))?;
     let http_11 = response.version == Some(1);
+    // Heads are small: copied, they do not keep the connection's buffer from being used again.
+    let raw = Bytes::copy_from_slice(&buffer[..length]);
     let base = buffer.as_ptr() as usize;
-    let at = |part: &[u8]| (part.as_ptr() as usize - base, part.len());
-    let mut fields = [((0, 0), (0, 0)); MOST_HEADERS];
-    let count = response.headers.len();
-    for (field, header) in fields.iter_mut().zip(response.headers.iter()) {
-        *field = (at(header.name.as_bytes()), at(header.value));
-    }
-    let raw = buffer.split_to(length).freeze();
     let mut building = Building {
-        headers: HeaderMap::with_capacity(count),
+        headers: HeaderMap::with_capacity(response.headers.len() + ADDED_HEADERS),
         ..Building::default()
     };
-    for ((name_at, name_length), (value_at, value_length)) in &fields[..count] {
-        let name = HeaderName::from_bytes(&raw[*name_at..name_at + name_length])
-            .map_err(|_| Error::Syntax(httparse::Error::HeaderName))?;
-        building.field(name, raw.slice(*value_at..value_at + value_length))?;
+    for field in response.headers.iter() {
+        let name =
+            HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Error::Syntax(httparse::Error::HeaderName))?;
+        let at = field.value.as_ptr() as usize - base;
+        building.field(name, raw.slice(at..at + field.value.len()))?;
     }
+    buffer.advance(length);
     building.finish(status, http_11, method).map(Some)
 }
 

@@ -88,7 +88,8 @@ fn prefix_segments(path: &str) -> impl Iterator<Item = &str> {
 
 /// Whether following the path's `..` segments, encoded or not, leaves the root at any point.
 pub fn escapes_root(path: &str) -> bool {
-    if !path.contains("..") && !path.contains('%') {
+    let bytes = path.as_bytes();
+    if !bytes.contains(&b'%') && !bytes.windows(2).any(|pair| pair == b"..") {
         return false;
     }
     let mut depth = 0usize;
@@ -122,5 +123,5 @@ fn dots(mut segment: &str) -> Option<usize> {
 
 /// Whether the path has an encoded NUL, which some backends take for the end of the string.
 pub fn has_encoded_nul(path: &str) -> bool {
-    path.contains("%00")
+    path.as_bytes().windows(3).any(|three| three == b"%00")
 }

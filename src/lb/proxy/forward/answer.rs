@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Response, StatusCode, header, request::Parts};
+use http::{HeaderName, Response, StatusCode, header, request::Parts};
 
 use super::{
     Forwarding,
@@ -22,6 +22,9 @@ use crate::{
     runtime::Endpoint,
     upstream::{Failure, body, waits::Verdict},
 };
+
+/// Says which cluster answered.
+static X_LB_CLUSTER: HeaderName = HeaderName::from_static("x-lb-cluster");
 
 impl Forwarding<'_> {
     pub(super) fn answer(
@@ -57,7 +60,7 @@ impl Forwarding<'_> {
             }
         };
         let headers = head.headers_mut();
-        headers.insert("x-lb-cluster", self.snapshot.clusters[choice.cluster].header.clone());
+        headers.insert(&X_LB_CLUSTER, self.snapshot.clusters[choice.cluster].header.clone());
         if self.backend.settings.affinity == Affinity::Cookie && set_cookie {
             let cookie = self
                 .downstream

@@ -208,7 +208,7 @@ impl Forwarding<'_> {
             scheme: if self.downstream.is_tls { "https" } else { "http" },
             host: self.original_host(&pending.parts),
             request_id: pending.request_id.to_str().unwrap_or_default(),
-            traceparent: pending.traceparent.as_deref(),
+            traceparent: pending.traceparent.as_ref().map(<[u8; 55]>::as_slice),
             upgrade: pending.upgrade.as_ref().map(|upgrade| &upgrade.protocol),
             body: pending.sending,
             http2,

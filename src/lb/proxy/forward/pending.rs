@@ -9,12 +9,7 @@ use hyper::body::Incoming;
 use super::Forwarding;
 use crate::{
     metrics::Refusal,
-    proxy::{
-        check,
-        headers::{self, hex},
-        refuse::Refused,
-        upgrade::Upgrade,
-    },
+    proxy::{check, headers, refuse::Refused, upgrade::Upgrade},
     upstream::{RequestBody, exchange::Sending},
 };
 
@@ -31,7 +26,8 @@ pub(super) struct Pending {
     pub(super) sending: Option<(Sending, u64)>,
     pub(super) upgrade: Option<Upgrade>,
     pub(super) request_id: HeaderValue,
-    pub(super) traceparent: Option<String>,
+    /// A new one, if the client sent no valid one.
+    pub(super) traceparent: Option<[u8; 55]>,
 }
 
 impl Forwarding<'_> {
@@ -50,11 +46,9 @@ impl Forwarding<'_> {
                 .map_or((Sending::Chunked, 0), |length| (Sending::Plain, length))
         });
         let ids: [u8; 24] = rand::random();
-        let request_id = headers::given_request_id(&parts.headers, self.trusted)
-            .or_else(|| HeaderValue::try_from(hex(&ids[..16])).ok())
-            .unwrap_or_else(|| HeaderValue::from_static("-"));
-        let traceparent = (!headers::has_traceparent(&parts.headers))
-            .then(|| format!("00-{}-{}-00", hex(&ids[..16]), hex(&ids[16..])));
+        let request_id =
+            headers::given_request_id(&parts.headers, self.trusted).unwrap_or_else(|| new_request_id(&ids));
+        let traceparent = (!headers::has_traceparent(&parts.headers)).then(|| headers::traceparent(&ids));
         Pending {
             body: has_body.then(|| RequestBody::new(incoming, least_rate)),
             has_body,
@@ -65,6 +59,13 @@ impl Forwarding<'_> {
             parts,
         }
     }
+}
+
+/// The trace's id: logs and traces are found by one another.
+fn new_request_id(ids: &[u8; 24]) -> HeaderValue {
+    let mut digits = [0; 32];
+    headers::write_hex(&ids[..16], &mut digits);
+    HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 /// Sees the first chunk of a chunked body, so that a malformed one is answered here and nothing reaches an endpoint.
