@@ -44,6 +44,8 @@ pub(super) struct Endpoint {
     /// Requests it saw.
     pub(super) requests: Arc<AtomicUsize>,
     task: JoinHandle<()>,
+    /// Ends when the last connection has.
+    closed: tokio::sync::mpsc::Receiver<()>,
 }
 
 impl Drop for Endpoint {
@@ -68,6 +70,7 @@ impl Endpoint {
         let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let name: Arc<str> = name.into();
         let counted = (Arc::clone(&connections), Arc::clone(&requests));
+        let (alive, closed) = tokio::sync::mpsc::channel(1);
         let task = tokio::spawn(async move {
             // Dropped with the task, so that stopping an endpoint closes its connections.
             let mut open = tokio::task::JoinSet::new();
@@ -76,8 +79,10 @@ impl Endpoint {
                     return;
                 };
                 counted.0.fetch_add(1, Relaxed);
-                let (name, requests) = (Arc::clone(&name), Arc::clone(&counted.1));
+                let (name, requests, alive) = (Arc::clone(&name), Arc::clone(&counted.1), alive.clone());
                 open.spawn(async move {
+                    // Dropped after the stream.
+                    let _alive = alive;
                     let service =
                         service_fn(move |request| echo(Arc::clone(&name), Arc::clone(&requests), status, request));
                     let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
@@ -90,6 +95,7 @@ impl Endpoint {
             connections,
             requests,
             task,
+            closed,
         }
     }
 
@@ -97,6 +103,8 @@ impl Endpoint {
     pub(super) async fn kill(mut self) -> SocketAddr {
         self.task.abort();
         let _ = (&mut self.task).await;
+        // Connections end a moment after they are told to.
+        let _ = self.closed.recv().await;
         self.address
     }
 }
