@@ -39,7 +39,7 @@ pub struct Args {
     /// Address for /metrics, /healthz, /livez and /readyz
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:10254")]
     pub metrics_bind_address: SocketAddr,
-    /// Where clients reach the load balancers, written into the status of Ingresses: HOST or HOST:PORT, of all of them
+    /// Where clients reach this load balancer, HOST or HOST:PORT; the status of Ingresses lists those of all load balancers
     #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub publish_status_address: Vec<String>,
     /// Directory for the last known configuration, served when a start finds no federation API

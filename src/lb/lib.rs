@@ -20,6 +20,7 @@ pub mod proxy;
 pub mod runtime;
 pub mod serve;
 mod start;
+mod status;
 pub mod tls;
 pub mod upstream;
 pub mod watch;

@@ -19,13 +19,13 @@ use client::{
     events::{Recorder, Severity, Subject},
     informer::Scope,
 };
-use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::{
     model::{self, Objects, OwnIngress},
     runtime::publish,
     serve::Shared,
+    status::Publisher,
 };
 
 /// Changes within this time are published together.
@@ -53,7 +53,7 @@ const fn resource(
     }
 }
 
-const INGRESSES: Resource = resource("networking.k8s.io", "v1", "Ingress", "ingresses", true);
+pub(crate) const INGRESSES: Resource = resource("networking.k8s.io", "v1", "Ingress", "ingresses", true);
 const CLASSES: Resource = resource("networking.k8s.io", "v1", "IngressClass", "ingressclasses", false);
 const SERVICES: Resource = resource("", "v1", "Service", "services", true);
 const SLICES: Resource = resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", true);
@@ -195,7 +195,7 @@ pub fn publish(shared: &Shared, objects: &Objects) -> Vec<OwnIngress> {
 /// What is written back.
 #[derive(Debug, Clone, Default)]
 pub struct Reporting {
-    /// `status.loadBalancer.ingress` of Ingresses that are served; none to leave the status alone.
+    /// Our entries of `status.loadBalancer.ingress` of Ingresses that are served; none to leave the status alone.
     pub addresses: Vec<Object>,
 }
 
@@ -206,9 +206,8 @@ pub async fn run(shared: Arc<Shared>, rest: Rest, reporting: Reporting, data_dir
     informers.synced().await;
     tracing::info!("the federation API has been read");
     let recorder = Recorder::start(rest.clone(), "federation-lb", shared.killed.clone());
+    let mut publisher = Publisher::start(rest, reporting.addresses);
     let mut reporter = Reporter {
-        rest,
-        reporting,
         recorder,
         problems: HashMap::new(),
     };
@@ -223,46 +222,30 @@ pub async fn run(shared: Arc<Shared>, rest: Rest, reporting: Reporting, data_dir
             {
                 tracing::warn!(error = %crate::chain(&error), "the configuration is not saved");
             }
-            published = Some(objects);
+            published = Some(objects.clone());
         }
         shared
             .metrics
             .config_connected
             .set(i64::from(informers.problem().is_none()));
-        reporter.report(&shared, &ingresses).await;
+        reporter.report(&shared, &ingresses);
+        if let Some(publisher) = &mut publisher {
+            publisher.publish(&objects, &ingresses).await;
+        }
         let _ = tokio::time::timeout(RETRY, changed.notified()).await;
         tokio::time::sleep(BATCH).await;
     }
 }
 
+/// Tells of problems by events.
 struct Reporter {
-    rest: Rest,
-    reporting: Reporting,
     recorder: Recorder,
     /// Known problems: since when, and whether they were told.
     problems: HashMap<(Arc<str>, &'static str, String), (Instant, bool)>,
 }
 
 impl Reporter {
-    async fn report(&mut self, shared: &Shared, ingresses: &[OwnIngress]) {
-        self.events(shared, ingresses);
-        let desired = Object::Array(self.reporting.addresses.clone());
-        if self.reporting.addresses.is_empty() {
-            return;
-        }
-        for ingress in ingresses.iter().filter(|ingress| ingress.status != desired) {
-            let patch = json!({"status": {"loadBalancer": {"ingress": desired}}});
-            if let Err(error) = self
-                .rest
-                .merge(&INGRESSES, &Key::from(&*ingress.key), "/status", &patch)
-                .await
-            {
-                tracing::debug!(ingress = %ingress.key, error = %crate::chain(&error), "cannot write the Ingress' status");
-            }
-        }
-    }
-
-    fn events(&mut self, shared: &Shared, ingresses: &[OwnIngress]) {
+    fn report(&mut self, shared: &Shared, ingresses: &[OwnIngress]) {
         let snapshot = shared.snapshot.load();
         let mut current = HashMap::new();
         for ingress in ingresses {

@@ -230,3 +230,46 @@ async fn the_federation_api_is_served_reported_to_and_survived() {
         .await
         .expect("it stops");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_addresses_of_all_load_balancers_are_published_and_removed_when_an_ingress_leaves_the_class() {
+    let eu = Endpoint::start("eu").await;
+    let mut objects = world(&[("eu", &[eu.address])]);
+    let mut left = objects.last().cloned().expect("an Ingress");
+    left["metadata"]["name"] = "left".into();
+    left["spec"]["ingressClassName"] = "nginx".into();
+    left["status"]["loadBalancer"]["ingress"] = json!([{"ip": "203.0.113.1"}, {"hostname": "nginx.example"}]);
+    objects.push(left);
+    objects.push(json!({"kind": "Lease",
+        "metadata": {"namespace": "kube-system", "name": "federation-lb-other",
+            "annotations": {"federation.kubernetes.io/load-balancer-addresses": r#"[{"ip":"203.0.113.1"}]"#}},
+        "spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}}));
+    let api = Api::new(with_versions(objects));
+    let (address, _serving) = api.serve("127.0.0.1:0".parse().expect("an address")).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let lb = balancer(dir.path(), address).await;
+    let status_of = async |name: &str| {
+        let path = format!("ingresses/{name}/status");
+        let written = api
+            .written(name, |method, written, _| {
+                *method == Method::PATCH && written.ends_with(&path)
+            })
+            .await;
+        written["status"]["loadBalancer"]["ingress"].clone()
+    };
+    assert_eq!(
+        status_of("web").await,
+        json!([{"ip": "203.0.113.1"}, {"ip": "203.0.113.9", "ports": [{"port": 8080, "protocol": "TCP"}]}])
+    );
+    assert_eq!(status_of("left").await, json!([{"hostname": "nginx.example"}]));
+    let lease = api
+        .written("our Lease", |method, path, _| {
+            *method == Method::PATCH && path.contains("namespaces/kube-system/leases/federation-lb-")
+        })
+        .await;
+    assert_eq!(
+        lease["metadata"]["labels"]["federation.kubernetes.io/load-balancer"],
+        "true"
+    );
+    lb.running.stop().await;
+}

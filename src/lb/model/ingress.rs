@@ -65,7 +65,7 @@ fn by_age(objects: &Objects) -> Vec<&Object> {
 }
 
 /// Whether an Ingress' class is ours: named, by an IngressClass with our controller, or by default.
-fn is_ours(ingress: &Object, objects: &Objects) -> bool {
+pub fn is_ours(ingress: &Object, objects: &Objects) -> bool {
     let ours = |class: &Object| json::text(class, "/spec/controller") == Some(CONTROLLER);
     let named =
         json::text(ingress, "/spec/ingressClassName").or_else(|| json::annotation(ingress, annotations::INGRESS_CLASS));

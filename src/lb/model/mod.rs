@@ -14,8 +14,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use apimachinery::Object;
 use traffic::{geo::Point, route::Routes, waterfall::Overload};
 
-pub use ingress::build;
 pub(crate) use ingress::explain;
+pub use ingress::{build, is_ours};
 
 /// The value of `spec.controller` of IngressClasses that are ours.
 pub const CONTROLLER: &str = "federation.kubernetes.io/lb";
