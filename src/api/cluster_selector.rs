@@ -64,7 +64,12 @@ impl Requirement {
     /// Whether labels meet the requirement.
     #[must_use]
     pub fn matches(&self, labels: &Value) -> bool {
-        let label = labels[&self.key].as_str();
+        self.matches_value(labels[&self.key].as_str())
+    }
+
+    /// Whether the value of its label meets the requirement; `None` if the label is absent.
+    #[must_use]
+    pub fn matches_value(&self, label: Option<&str>) -> bool {
         let number = |text: &str| text.parse::<i64>().ok();
         let limit = || self.values.first().and_then(|v| number(v));
         match (self.operator, label) {
@@ -77,6 +82,20 @@ impl Requirement {
             (Operator::DoesNotExist, Some(_)) | (Operator::In | Operator::GreaterThan | Operator::LessThan, None) => {
                 false
             }
+        }
+    }
+}
+
+impl std::fmt::Display for Requirement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (key, values) = (&self.key, self.values.join(", "));
+        match self.operator {
+            Operator::In => write!(f, "{key} in ({values})"),
+            Operator::NotIn => write!(f, "{key} not in ({values})"),
+            Operator::Exists => write!(f, "{key} exists"),
+            Operator::DoesNotExist => write!(f, "{key} does not exist"),
+            Operator::GreaterThan => write!(f, "{key} > {values}"),
+            Operator::LessThan => write!(f, "{key} < {values}"),
         }
     }
 }

@@ -46,3 +46,9 @@ pub const LABEL_REGION: &str = "topology.kubernetes.io/region";
 pub const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
 /// Namespace of the control plane in the host cluster, and of cluster credentials.
 pub const SYSTEM_NAMESPACE: &str = "federation-system";
+/// Key of the taint that a cordoned Cluster counts as having, with effect `NoSchedule`.
+pub const TAINT_UNSCHEDULABLE: &str = "federation.kubernetes.io/unschedulable";
+/// Key of the taint on a Cluster that is being drained: `NoSchedule` while its traffic goes, then `NoExecute`.
+pub const TAINT_DRAINING: &str = "federation.kubernetes.io/draining";
+/// Key of the taint on a Cluster that is about to leave the federation: its objects stay as they are, not counted on.
+pub const TAINT_LEAVING: &str = "federation.kubernetes.io/leaving";

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use api::well_known;
@@ -26,6 +27,7 @@ use crate::{
         SyncKey,
         kinds::{self, KindIndex},
         observe::{self, Copy},
+        placement::Full,
         pods::Pending,
     },
     wake::Wake,
@@ -53,6 +55,9 @@ const ENDPOINT_SLICES: Resource = Resource {
     namespaced: true,
 };
 
+/// A cluster that had no room for some replicas of a workload is not asked to take more for this long.
+const FULL_FOR: Duration = Duration::from_secs(300);
+
 /// A member cluster. Its watches and workers end when it is stopped.
 pub struct Member {
     /// Name of its Cluster object.
@@ -79,6 +84,8 @@ pub struct Member {
     problems: Mutex<HashMap<SyncKey, String>>,
     /// Pods that wait, of workloads that are not all ready.
     pending: Mutex<HashMap<SyncKey, Pending>>,
+    /// Replicas of a workload that fitted when last some did not, and until when that is believed.
+    full: Mutex<HashMap<SyncKey, (Full, Instant)>>,
     /// When the server asked for a pause: until when.
     paused: Mutex<Option<Instant>>,
 }
@@ -132,6 +139,7 @@ impl Member {
             expected: Mutex::default(),
             problems: Mutex::default(),
             pending: Mutex::default(),
+            full: Mutex::default(),
             paused: Mutex::default(),
             rest,
             fingerprint,
@@ -184,6 +192,7 @@ impl Member {
         self.expected.lock().remove(key);
         self.problems.lock().remove(key);
         self.pending.lock().remove(key);
+        self.full.lock().remove(key);
     }
 
     /// Notes why an object cannot be brought here, or that it can. Returns whether that is new.
@@ -206,7 +215,7 @@ impl Member {
     /// The pods of a workload that wait, when last counted.
     #[must_use]
     pub fn pending(&self, key: &SyncKey) -> Option<Pending> {
-        self.pending.lock().get(key).copied()
+        self.pending.lock().get(key).cloned()
     }
 
     /// Remembers the pods that wait; `None` when all are ready. Returns what was known before.
@@ -216,6 +225,19 @@ impl Member {
             Some(pending) => all.insert(key.clone(), pending),
             None => all.remove(key),
         }
+    }
+
+    /// How many replicas of a workload fitted when last some did not; `None` once that is long ago.
+    #[must_use]
+    pub fn full(&self, key: &SyncKey) -> Option<Full> {
+        let mut all = self.full.lock();
+        all.retain(|_, (_, until)| *until > Instant::now());
+        all.get(key).map(|(full, _)| full.clone())
+    }
+
+    /// Remembers for a while how many replicas of a workload fit.
+    pub fn set_full(&self, key: &SyncKey, full: Full) {
+        self.full.lock().insert(key.clone(), (full, Instant::now() + FULL_FOR));
     }
 
     /// Asks all workers of this member to wait until then.

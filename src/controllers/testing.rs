@@ -330,7 +330,13 @@ impl State {
             }
             let last = path.rsplit('/').next().unwrap_or_default();
             if last == "pods" {
-                return (200, json!({"metadata": {}, "items": []}));
+                let items: Vec<&Object> = self
+                    .objects
+                    .iter()
+                    .filter(|(p, _)| is_in(p, path))
+                    .map(|(_, o)| o)
+                    .collect();
+                return (200, json!({"metadata": {}, "items": items}));
             }
             return status(404, "NotFound");
         }

@@ -1,10 +1,14 @@
 //! Who has to look at what, when something changes. All of it is level-triggered: a wake-up carries a key, never a
 //! change, and waking too often costs only time.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, OnceLock},
+};
 
 use apimachinery::Object;
 use client::{Key, Queue, Store, informer::Change};
+use parking_lot::Mutex;
 
 use crate::{
     cluster::nodes::Node,
@@ -30,6 +34,8 @@ pub struct Wake {
     /// Deployments whose revisions to record.
     pub history: Arc<Queue<Key>>,
     federated: OnceLock<Vec<Arc<Store<Federated>>>>,
+    /// Who is rolled when a ConfigMap or Secret changes.
+    users: Mutex<HashMap<SyncKey, HashSet<SyncKey>>>,
 }
 
 fn service_kind() -> Option<KindIndex> {
@@ -50,11 +56,32 @@ impl Wake {
     /// A federated object changed.
     pub fn federated_changed(&self, kind: KindIndex, change: &Change<'_, Federated>) {
         self.plan.add((kind, change.key.clone()));
+        self.index_configs(&(kind, change.key.clone()), change);
         if Some(kind) == service_kind() {
             self.services.add(change.key.clone());
         }
         if Some(kind) == kinds::index_of("Deployment") {
             self.history.add_after(change.key.clone(), history::DELAY);
+        }
+    }
+
+    fn index_configs(&self, user: &SyncKey, change: &Change<'_, Federated>) {
+        let of = |object: Option<&Arc<Federated>>| object.map(|o| o.configs.clone()).unwrap_or_default();
+        let (old, new) = (of(change.old), of(change.new));
+        if old == new {
+            return;
+        }
+        let mut users = self.users.lock();
+        for config in old {
+            if let Some(all) = users.get_mut(&config) {
+                all.remove(user);
+                if all.is_empty() {
+                    users.remove(&config);
+                }
+            }
+        }
+        for config in new {
+            users.entry(config).or_default().insert(user.clone());
         }
     }
 
@@ -67,6 +94,9 @@ impl Wake {
             .is_some_and(|s| s.get(change.key).is_some())
         {
             self.plan.add((kind, change.key.clone()));
+        }
+        for user in self.users.lock().get(&(kind, change.key.clone())).into_iter().flatten() {
+            self.plan.add(user.clone());
         }
         if Some(kind) == service_kind() {
             self.services.add(change.key.clone());

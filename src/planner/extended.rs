@@ -8,8 +8,8 @@
 //! 3. clusters named in `order` are filled one after the other;
 //! 4. the rest is shared by weight, Webster's way.
 //!
-//! A cluster's region or zone is its label `topology.kubernetes.io/region` or `/zone`; one without is in no group and
-//! gets nothing.
+//! A cluster's region or zone is its label `topology.kubernetes.io/region` or `/zone`, else what its nodes say (the
+//! first zone of several); one without is in no group and gets nothing.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -134,7 +134,7 @@ fn group_of(by: SpreadBy, cluster: &ClusterInput) -> Option<&str> {
         SpreadBy::Region => LABEL_REGION,
         SpreadBy::Zone => LABEL_ZONE,
     };
-    cluster.labels.get(label).map(String::as_str)
+    cluster.values(label).into_iter().next()
 }
 
 /// Chooses groups and gives each its share of the replicas.

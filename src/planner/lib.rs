@@ -1,17 +1,26 @@
 //! Replica placement as pure functions.
 //!
 //! [`plan`] splits a number of replicas over clusters, as Federation v1 did (`v1`) or by the wishes that v1 did not
-//! know (`extended`), and says in words why each cluster got what it got. Nothing here reads a clock or a random source: the same input gives the same plan,
-//! which is what lets `kubefed plan` show beforehand what the controller will do.
+//! know (`extended`), and says in words why each cluster got what it got. Around both, `admit` leaves out clusters
+//! that do not take the object and limits those that have no room. Nothing here reads a clock or a random source:
+//! the same input gives the same plan, which is what lets `kubefed plan` show beforehand what the controller will do.
 
+mod admit;
+mod cluster;
 mod extended;
 mod reasons;
+pub mod room;
+mod standing;
 mod v1;
 mod webster;
 
 use std::collections::BTreeMap;
 
 use api::preferences::Preferences;
+
+pub use cluster::{ClusterInput, Taint};
+pub use room::Resources;
+pub use standing::{Standing, standing};
 
 /// What to split, and over what.
 #[derive(Debug, Clone)]
@@ -22,21 +31,10 @@ pub struct Input<'a> {
     pub replicas: i64,
     /// The object's preferences.
     pub preferences: &'a Preferences,
+    /// What one replica requests, for `capacityAware`; `None` if not known.
+    pub requests: Option<Resources>,
     /// The clusters that may get replicas, each once.
     pub clusters: Vec<ClusterInput>,
-}
-
-/// One cluster that may get replicas.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ClusterInput {
-    /// Its name.
-    pub name: String,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Replicas that run there now; `None` if the object is not there.
-    pub current: Option<i64>,
-    /// Replicas that fit there at most; `None` if nothing is known against it.
-    pub capacity: Option<i64>,
 }
 
 /// The outcome: where how many replicas go.
@@ -70,12 +68,9 @@ impl Plan {
 /// Splits `input.replicas` over `input.clusters`.
 #[must_use]
 pub fn plan(input: &Input<'_>) -> Plan {
-    let outcome = if extended::asked_for(input.preferences) {
-        extended::split(input)
-    } else {
-        v1::split(input)
-    };
-    let reasons = reasons::explain(input, &outcome);
+    let considered = admit::consider(input);
+    let outcome = &considered.outcome;
+    let reasons = reasons::explain(input, &considered);
     let name = |index: usize| input.clusters[index].name.clone();
     Plan {
         replicas: outcome

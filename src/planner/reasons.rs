@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use api::preferences::ClusterPreferences;
 
-use crate::{ClusterInput, Input, v1::Split};
+use crate::{ClusterInput, Input, admit::Considered, standing::Standing};
 
-pub(crate) fn explain(input: &Input<'_>, outcome: &Split) -> BTreeMap<String, String> {
+pub(crate) fn explain(input: &Input<'_>, considered: &Considered) -> BTreeMap<String, String> {
     let weights: i64 = input
         .clusters
         .iter()
-        .filter_map(|c| input.preferences.for_cluster(&c.name))
+        .zip(&considered.standings)
+        .filter(|(_, standing)| !matches!(standing, Standing::Out(_)))
+        .filter_map(|(c, _)| input.preferences.for_cluster(&c.name))
         .map(|p| p.weight)
         .sum();
     input
@@ -18,30 +20,30 @@ pub(crate) fn explain(input: &Input<'_>, outcome: &Split) -> BTreeMap<String, St
         .iter()
         .enumerate()
         .map(|(i, cluster)| {
-            let reason = match input.preferences.for_cluster(&cluster.name) {
-                None => "the preferences name neither this cluster nor `*`".to_owned(),
-                Some(preferences) => reason(
-                    cluster,
-                    preferences,
-                    weights,
-                    outcome.replicas[i],
-                    outcome.overflow[i],
-                    input,
-                ),
+            let reason = match (input.preferences.for_cluster(&cluster.name), &considered.standings[i]) {
+                (None, _) => "the preferences name neither this cluster nor `*`".to_owned(),
+                (Some(_), Standing::Out(why)) => why.clone(),
+                (Some(preferences), standing) => {
+                    let mut parts: Vec<String> = standing.reason().map(str::to_owned).into_iter().collect();
+                    parts.extend(share(cluster, preferences, weights, i, input, considered));
+                    parts.join("; ")
+                }
             };
             (cluster.name.clone(), reason)
         })
         .collect()
 }
 
-fn reason(
+fn share(
     cluster: &ClusterInput,
     preferences: &ClusterPreferences,
     weights: i64,
-    replicas: i64,
-    overflow: i64,
+    index: usize,
     input: &Input<'_>,
-) -> String {
+    considered: &Considered,
+) -> Vec<String> {
+    let replicas = considered.outcome.replicas[index];
+    let overflow = considered.outcome.overflow[index];
     let mut parts = Vec::new();
     if preferences.weight == 0 {
         parts.push("weight 0: no share beyond its minimum".to_owned());
@@ -57,6 +59,11 @@ fn reason(
     if let Some(capacity) = cluster.capacity.filter(|capacity| replicas >= *capacity) {
         parts.push(format!("no room for more than {capacity}"));
     }
+    match considered.room[index] {
+        Some((most, scarce)) if replicas >= most => parts.push(format!("no room for more than {most} ({scarce})")),
+        None if input.preferences.capacity_aware => parts.push("its free room is not known".to_owned()),
+        _ => {}
+    }
     if overflow > 0 {
         parts.push(format!("{overflow} more would be its share but do not fit"));
     }
@@ -68,5 +75,5 @@ fn reason(
     if replicas == 0 && preferences.weight > 0 && overflow == 0 && parts.len() == 1 {
         parts.push("no replicas left for it".to_owned());
     }
-    parts.join("; ")
+    parts
 }

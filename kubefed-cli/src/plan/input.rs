@@ -7,38 +7,69 @@ use anyhow::{Context as _, bail};
 use kube::ResourceExt as _;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
+use planner::ClusterInput;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{Common, federation, kubeconfig};
 
 /// A cluster as the plan sees it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Cluster {
-    pub(crate) name: String,
-    #[serde(default)]
-    pub(crate) labels: BTreeMap<String, String>,
-    #[serde(default)]
-    pub(crate) current: Option<i64>,
-    #[serde(default)]
-    pub(crate) capacity: Option<i64>,
+    /// What the planner is told of it.
+    pub(crate) input: ClusterInput,
     /// Why nothing can be placed there now.
-    #[serde(skip)]
     pub(crate) unavailable: Option<String>,
 }
 
 impl Cluster {
-    pub(crate) fn labels_json(&self) -> Value {
-        json!(self.labels)
+    pub(crate) fn name(&self) -> &str {
+        &self.input.name
     }
 
-    pub(crate) fn into_input(self) -> planner::ClusterInput {
-        planner::ClusterInput {
-            name: self.name,
-            labels: self.labels,
+    pub(crate) fn labels_json(&self) -> Value {
+        json!(self.input.labels)
+    }
+}
+
+/// A cluster in a clusters file: the fields of a Cluster object that matter, without its nesting.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ClusterEntry {
+    name: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    current: Option<i64>,
+    capacity: Option<i64>,
+    #[serde(default)]
+    region: String,
+    #[serde(default)]
+    zones: Vec<String>,
+    #[serde(default)]
+    taints: Vec<Value>,
+    #[serde(default)]
+    unschedulable: bool,
+    #[serde(default)]
+    allocatable: Value,
+    #[serde(default)]
+    requested: Value,
+}
+
+impl ClusterEntry {
+    fn read(self) -> Cluster {
+        let object = json!({
+            "metadata": {"name": self.name, "labels": self.labels},
+            "spec": {"region": self.region, "zones": self.zones, "taints": self.taints, "unschedulable": self.unschedulable},
+            "status": {"allocatable": self.allocatable, "requested": self.requested},
+        });
+        let input = ClusterInput {
             current: self.current,
             capacity: self.capacity,
+            ..ClusterInput::of(&object)
+        };
+        Cluster {
+            input,
+            unavailable: None,
         }
     }
 }
@@ -46,7 +77,7 @@ impl Cluster {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClustersFile {
-    clusters: Vec<Cluster>,
+    clusters: Vec<ClusterEntry>,
 }
 
 /// Reads a clusters file.
@@ -59,7 +90,7 @@ pub(crate) fn clusters_file(path: &Path) -> anyhow::Result<Vec<Cluster>> {
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         bail!("{}: cluster {:?} is there twice", path.display(), twice[0]);
     }
-    Ok(file.clusters)
+    Ok(file.clusters.into_iter().map(ClusterEntry::read).collect())
 }
 
 /// Reads the manifests of a file: YAML documents or JSON, lists unpacked.
@@ -155,19 +186,14 @@ impl Federation {
 }
 
 fn describe(cluster: &DynamicObject, current: &BTreeMap<String, i64>) -> Cluster {
-    let name = cluster.name_any();
-    let unavailable = if cluster.data.pointer("/spec/unschedulable") == Some(&Value::Bool(true)) {
-        Some("cordoned".to_owned())
-    } else if !federation::condition(cluster, "Ready") {
-        Some("not ready".to_owned())
-    } else {
-        None
+    let ready = federation::condition(cluster, "Ready");
+    let object = json!({"metadata": cluster.metadata, "spec": cluster.data["spec"], "status": cluster.data["status"]});
+    let input = ClusterInput {
+        current: current.get(&cluster.name_any()).copied(),
+        ..ClusterInput::of(&object)
     };
     Cluster {
-        current: current.get(&name).copied(),
-        labels: cluster.labels().clone(),
-        capacity: None,
-        unavailable,
-        name,
+        input,
+        unavailable: (!ready).then(|| "not ready".to_owned()),
     }
 }

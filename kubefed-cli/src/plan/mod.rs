@@ -25,7 +25,7 @@ pub(crate) struct PlanArgs {
     /// Manifests to plan, YAML or JSON; `-` reads standard input
     #[arg(short, long = "filename", value_name = "FILE")]
     filename: PathBuf,
-    /// Plan for these clusters instead of the federation's: a YAML list `clusters` of {name, labels, current, capacity}
+    /// Plan for these clusters instead of the federation's: a YAML list `clusters` of {name, labels, current, capacity, region, zones, taints, unschedulable, allocatable, requested}; all but the name are optional
     #[arg(long, value_name = "FILE")]
     clusters_file: Option<PathBuf>,
     /// Plan as if this cluster were lost, repeatable
@@ -73,12 +73,16 @@ pub(crate) async fn run(common: &Common, args: PlanArgs) -> anyhow::Result<ExitC
 
 /// The clusters as `--cluster-down` and `--join` would have them.
 fn supposed(mut clusters: Vec<Cluster>, args: &PlanArgs) -> Vec<Cluster> {
-    clusters.retain(|c| !args.cluster_down.contains(&c.name));
+    clusters.retain(|c| !args.cluster_down.iter().any(|down| down == c.name()));
     for name in &args.join {
-        if !clusters.iter().any(|c| &c.name == name) {
-            clusters.push(Cluster {
+        if !clusters.iter().any(|c| c.name() == name) {
+            let input = planner::ClusterInput {
                 name: name.clone(),
-                ..Cluster::default()
+                ..planner::ClusterInput::default()
+            };
+            clusters.push(Cluster {
+                input,
+                unavailable: None,
             });
         }
     }
@@ -123,13 +127,14 @@ fn plan(manifest: &Value, clusters: Vec<Cluster>) -> anyhow::Result<Option<Repor
     let current = selected
         .iter()
         .chain(&left_out)
-        .map(|c| (c.name.clone(), c.current.unwrap_or(0)))
+        .map(|c| (c.name().to_owned(), c.input.current.unwrap_or(0)))
         .collect();
     let input = planner::Input {
         key: &key,
         replicas,
         preferences: &preferences,
-        clusters: selected.into_iter().map(Cluster::into_input).collect(),
+        requests: Some(planner::Resources::of_pod(&manifest["spec"]["template"]["spec"])),
+        clusters: selected.into_iter().map(|cluster| cluster.input).collect(),
     };
     let mut plan = planner::plan(&input);
     for cluster in left_out {
@@ -137,7 +142,7 @@ fn plan(manifest: &Value, clusters: Vec<Cluster>) -> anyhow::Result<Option<Repor
             .unavailable
             .clone()
             .unwrap_or_else(|| "its labels do not match the cluster selector".into());
-        plan.reasons.insert(cluster.name, why);
+        plan.reasons.insert(cluster.input.name, why);
     }
     Ok(Some(Report {
         object: of_object(),
@@ -154,9 +159,12 @@ mod tests {
 
     fn named(name: &str, label: &str) -> Cluster {
         Cluster {
-            name: name.into(),
-            labels: [("env".to_owned(), label.to_owned())].into(),
-            ..Cluster::default()
+            input: planner::ClusterInput {
+                name: name.into(),
+                labels: [("env".to_owned(), label.to_owned())].into(),
+                ..planner::ClusterInput::default()
+            },
+            unavailable: None,
         }
     }
 
@@ -172,6 +180,45 @@ mod tests {
         assert_eq!(report.plan.replicas["a"], 4);
         assert!(!report.plan.replicas.contains_key("b"));
         assert_eq!(report.plan.reasons["b"], "its labels do not match the cluster selector");
+    }
+
+    #[test]
+    fn offline_clusters_have_taints_cordons_and_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("clusters.yaml");
+        let text = r#"
+clusters:
+- name: small
+  allocatable: {cpu: "2", memory: 4Gi, pods: "110"}
+  requested: {cpu: "1"}
+- name: large
+  allocatable: {cpu: "64", memory: 256Gi, pods: "110"}
+- name: tainted
+  taints: [{key: gpu, effect: NoSchedule}]
+- {name: cordoned, unschedulable: true, current: 1}
+"#;
+        std::fs::write(&file, text).unwrap();
+        let manifest = json!({
+            "kind": "Deployment", "metadata": {"name": "web", "annotations": {
+                "federation.kubernetes.io/deployment-preferences": r#"{"clusters": {"*": {"weight": 1}}, "capacityAware": true}"#}},
+            "spec": {"replicas": 9, "template": {"spec": {"containers": [{"resources": {"requests": {"cpu": "500m"}}}]}}}});
+        let report = plan(&manifest, input::clusters_file(&file).unwrap()).unwrap().unwrap();
+        assert_eq!(
+            report
+                .plan
+                .replicas
+                .iter()
+                .map(|(n, r)| (n.as_str(), *r))
+                .collect::<Vec<_>>(),
+            [("cordoned", 1), ("large", 6), ("small", 2), ("tainted", 0)]
+        );
+        for (cluster, why) in [
+            ("small", "(cpu)"),
+            ("tainted", "gpu:NoSchedule"),
+            ("cordoned", "cordoned"),
+        ] {
+            assert!(report.plan.reasons[cluster].contains(why), "{:?}", report.plan.reasons);
+        }
     }
 
     #[test]

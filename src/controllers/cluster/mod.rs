@@ -152,9 +152,12 @@ impl Clusters {
             Ok(member) => probe::member(&member).await,
             Err(message) => Probe::Unreachable { message },
         };
-        let now = Timestamp::now();
         let ready = matches!(probe, Probe::Healthy { .. });
-        let failures = self.count(name, ready);
+        if ready {
+            self.count(name).await;
+        }
+        let now = Timestamp::now();
+        let failures = self.failed(name, !ready);
         let known = status::readiness(&cluster);
         // A cluster that was well gets the benefit of the doubt; one we never saw well does not.
         let doubted = !ready && failures < self.settings.threshold && known.is_some_and(|(was_ready, _)| was_ready);
@@ -181,14 +184,34 @@ impl Clusters {
         self.members.remove(name, true);
         self.failures.lock().remove(name);
         self.heartbeats.lock().remove(name);
+        self.engine.rooms.forget_cluster(name);
         tombstones::discard(&self.federation, name).await?;
         Ok(Outcome::Done)
     }
 
-    fn count(&self, name: &str, ready: bool) -> u32 {
+    /// Counts what pods request in a member, if it is time. The first count is waited for, later ones are not.
+    async fn count(&self, name: &str) {
+        let Some(member) = self.members.get(name).filter(|_| self.engine.rooms.is_due(name)) else {
+            return;
+        };
+        let engine = Arc::clone(&self.engine);
+        let counting = async move {
+            if let Err(error) = engine.count_room(&member).await {
+                tracing::debug!(cluster = &*member.name, error = %chain(&error), "cannot count what pods request");
+            }
+        };
+        if self.engine.rooms.requested(name).is_none() {
+            counting.await;
+        } else {
+            tokio::spawn(counting);
+        }
+    }
+
+    /// Counts failed probes in a row.
+    fn failed(&self, name: &str, failed: bool) -> u32 {
         let mut failures = self.failures.lock();
         let count = failures.entry(name.to_owned()).or_insert(0);
-        *count = if ready { 0 } else { count.saturating_add(1) };
+        *count = if failed { count.saturating_add(1) } else { 0 };
         *count
     }
 
@@ -255,7 +278,10 @@ impl Clusters {
         now: Timestamp,
     ) -> Result<(), client::Error> {
         let old = &cluster["status"];
-        let new = status::after(old, probe, now);
+        let mut new = status::after(old, probe, now);
+        if let Some(requested) = self.engine.rooms.requested(name) {
+            new["requested"] = status::amounts(requested);
+        }
         let due = self
             .heartbeats
             .lock()

@@ -1,7 +1,12 @@
 //! The status of a Cluster from what a probe saw. Pure.
 
-use apimachinery::{Object, time};
+use apimachinery::{
+    Object,
+    quantity::{Format, Quantity},
+    time,
+};
 use jiff::Timestamp;
+use planner::Resources;
 use serde_json::json;
 
 use super::nodes::NodeSummary;
@@ -102,6 +107,16 @@ pub(super) fn after(previous: &Object, probe: &Probe, now: Timestamp) -> Object 
     };
     status["conditions"] = json!(conditions);
     status
+}
+
+/// Amounts as a resource list.
+#[must_use]
+pub(super) fn amounts(of: Resources) -> Object {
+    json!({
+        "cpu": Quantity::from_milli(of.cpu).to_string(),
+        "memory": Quantity::from_integer(of.memory, Format::BinarySi).to_string(),
+        "pods": of.pods.to_string(),
+    })
 }
 
 /// Whether the two differ in more than the time of the probe.

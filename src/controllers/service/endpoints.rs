@@ -53,6 +53,14 @@ pub fn reduce(object: &Object) -> Option<Slice> {
     })
 }
 
+impl Slice {
+    /// Whether any of its endpoints is ready.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.endpoints.iter().any(|(_, ready)| *ready)
+    }
+}
+
 /// Everything that decides how a Service is reached in a cluster.
 #[derive(Debug)]
 pub struct Reach<'a> {
@@ -66,6 +74,8 @@ pub struct Reach<'a> {
     pub slices: &'a [&'a Slice],
     /// The nodes of the member.
     pub nodes: &'a [&'a Node],
+    /// Whether clients are to go elsewhere, because the cluster is drained and others can serve them.
+    pub draining: bool,
 }
 
 /// Name of the slice of a Service in a cluster.
@@ -119,10 +129,12 @@ pub fn build(reach: &Reach<'_>) -> Object {
         .collect();
     let mut annotations = Map::new();
     annotations.insert(SERVICE_PORTS.to_owned(), json!(Object::Object(numbers).to_string()));
+    let counted = if reach.draining { 0 } else { ready };
     annotations.insert(
         ENDPOINTS.to_owned(),
-        json!(json!({"ready": ready, "total": total}).to_string()),
+        json!(json!({"ready": counted, "total": total}).to_string()),
     );
+    let endpoint = |(address, ready): &(String, bool)| json!({"addresses": [address], "conditions": conditions(*ready, reach.draining)});
     let name = slice_name(key, cluster);
     json!({
         "apiVersion": "discovery.k8s.io/v1",
@@ -135,9 +147,18 @@ pub fn build(reach: &Reach<'_>) -> Object {
             "ownerReferences": [{"apiVersion": "v1", "kind": "Service", "name": key.name(), "uid": uid, "controller": true, "blockOwnerDeletion": true}],
         },
         "addressType": addresses.family,
-        "endpoints": addresses.endpoints.iter().map(|(address, ready)| json!({"addresses": [address], "conditions": {"ready": ready}})).collect::<Vec<_>>(),
+        "endpoints": addresses.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         "ports": addresses.ports.iter().map(|(name, _, at)| json!({"name": name, "port": at, "protocol": "TCP"})).collect::<Vec<_>>(),
     })
+}
+
+/// A draining endpoint still serves what it has, as a pod does that is being deleted, and is to get no more.
+fn conditions(ready: bool, draining: bool) -> Object {
+    if draining {
+        json!({"ready": false, "serving": ready, "terminating": true})
+    } else {
+        json!({ "ready": ready })
+    }
 }
 
 fn family(address: &str) -> &'static str {
@@ -265,6 +286,7 @@ mod tests {
             member,
             slices,
             nodes,
+            draining: false,
         })
     }
 
@@ -316,6 +338,24 @@ mod tests {
             addresses_of(&built(&member, &[], &[&node("10.0.0.1", true)])),
             ["10.0.0.1"]
         );
+    }
+
+    #[test]
+    fn a_draining_cluster_serves_what_it_has_and_gets_no_more() {
+        let cluster = json!({"metadata": {"name": "us"}, "spec": {}, "status": {}});
+        let slice = build(&Reach {
+            service: (&Key::from("a/web"), "uid"),
+            cluster: &cluster,
+            member: &json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}),
+            slices: &[&slice(&[("10.1.0.1", true)])],
+            nodes: &[&node("10.0.0.1", true)],
+            draining: true,
+        });
+        assert_eq!(
+            slice["endpoints"][0]["conditions"],
+            json!({"ready": false, "serving": true, "terminating": true})
+        );
+        assert_eq!(slice["metadata"]["annotations"][ENDPOINTS], r#"{"ready":0,"total":1}"#);
     }
 
     #[test]

@@ -46,6 +46,15 @@ struct Published {
     hash: Option<Hash>,
 }
 
+/// Whether a cluster is to lose its traffic: it is being drained, or about to leave.
+fn is_drained(cluster: &Object) -> bool {
+    cluster["spec"]["taints"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|taint| taint["key"] == well_known::TAINT_DRAINING || taint["key"] == well_known::TAINT_LEAVING)
+}
+
 /// The service controller.
 pub struct Services {
     federation: Rest,
@@ -163,7 +172,8 @@ impl Services {
             }
             return Ok(None);
         };
-        let slice = Self::slice(&member, key, service, object, &copy.observed.status);
+        let draining = is_drained(object) && self.is_served_elsewhere(key, kind);
+        let slice = Self::slice(&member, key, service, object, &copy.observed.status, draining);
         let hash = Hash::of(&slice);
         if known == Some(hash) {
             return Ok(None);
@@ -192,7 +202,22 @@ impl Services {
         Ok(None)
     }
 
-    fn slice(member: &Member, key: &Key, service: &Federated, cluster: &Object, reach: &str) -> Object {
+    /// Whether a cluster that stays has ready endpoints of the Service: only then may others stop serving it.
+    fn is_served_elsewhere(&self, key: &Key, kind: kinds::KindIndex) -> bool {
+        let serves = |member: &Member| {
+            let ours = member.store(kind).get(key).is_some_and(|copy| copy.ours);
+            let slices = || member.slices.store.all();
+            ours && slices().iter().any(|(_, s)| s.service == *key && s.is_serving())
+        };
+        self.clusters
+            .all()
+            .iter()
+            .filter(|(_, cluster)| !is_drained(cluster))
+            .filter_map(|(name, _)| self.members.reachable(name.name()))
+            .any(|member| serves(&member))
+    }
+
+    fn slice(member: &Member, key: &Key, service: &Federated, cluster: &Object, reach: &str, draining: bool) -> Object {
         let reach: Object = serde_json::from_str(reach).unwrap_or_default();
         let mut all = member.slices.store.all();
         all.retain(|(_, slice)| slice.service == *key);
@@ -206,6 +231,7 @@ impl Services {
             member: &reach,
             slices: &slices,
             nodes: &nodes,
+            draining,
         })
     }
 

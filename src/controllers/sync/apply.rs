@@ -8,7 +8,7 @@ use serde_json::{Map, json};
 use tokio::time::Instant;
 
 use super::{
-    SyncKey,
+    SyncKey, configs,
     engine::{Engine, RECOUNT},
     federated::Federated,
     kinds,
@@ -24,6 +24,12 @@ const BLOCKED_RETRY: Duration = Duration::from_secs(30);
 const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
 /// A deletion is looked at again after this, should its event get lost.
 const DELETION_RECHECK: Duration = Duration::from_secs(15);
+
+/// Configuration on its way wakes its users when it arrives; should that get lost, they look after this.
+const CONFIG_RECHECK: Duration = Duration::from_secs(1);
+
+/// The clusters of earlier waves wake those of later ones; should that get lost, they look after this.
+const WAVE_RECHECK: Duration = Duration::from_secs(10);
 
 /// How a write ended, where it did not fail.
 enum Written {
@@ -155,10 +161,16 @@ impl Engine {
                 Some(_) | None => Ok(Written::Settled),
             };
         };
+        if self.awaits_configs(member, federated) {
+            return Ok(Written::Waiting(CONFIG_RECHECK));
+        }
         match copy {
             Some(copy) if Self::is_current(member, key, &copy, hash) => Ok(Written::Settled),
             // It has to be gone before it can come again; its event wakes us.
             Some(copy) if copy.ours && copy.deleting => Ok(Written::Waiting(DELETION_RECHECK)),
+            Some(copy) if copy.ours && self.waits_for_wave(key, federated, &member.name, &copy) => {
+                Ok(Written::Waiting(WAVE_RECHECK))
+            }
             Some(copy) if copy.ours || federated.adopt => {
                 self.put(member, key, federated, Some(&copy), share, hash).await
             }
@@ -224,6 +236,9 @@ impl Engine {
             written.replicas = copy.observed.replicas;
         }
         let mut config = payload::configuration(kind, body, &written, hash, &self.uid);
+        if let Some(mark) = configs::mark(member, federated) {
+            configs::write_mark(&mut config, &mark);
+        }
         if let Ok(Some(overrides)) = &federated.overrides {
             let cluster = self.clusters.get(&Key::from(&*member.name)).unwrap_or_default();
             config = match overrides.apply(config, &member.name, &cluster["metadata"]["labels"]) {
@@ -358,7 +373,9 @@ impl Engine {
     /// Counts the pods of a workload that wait for a place, as long as there are any.
     async fn count_pods(&self, member: &Member, key: &SyncKey, federated: &Federated) -> Outcome {
         if !self.needs_counting(member, key, federated) {
-            return Outcome::Done;
+            // Another reason to come here must not make us forget to count again.
+            let counted = member.pending(key).map(|pending| pending.counted.elapsed());
+            return counted.map_or(Outcome::Done, |ago| Outcome::After(RECOUNT.saturating_sub(ago)));
         }
         let Some(copy) = member.store(key.0).get(&key.1) else {
             return Outcome::Done;
@@ -379,11 +396,13 @@ impl Engine {
         .await
         {
             Ok(pending) => {
+                let next = pending.next_stuck.map_or(RECOUNT, |next| next.min(RECOUNT));
+                let counts = (pending.waiting, pending.stuck);
                 let before = member.set_pending(key, Some(pending));
-                if before.is_none_or(|b| (b.waiting, b.stuck) != (pending.waiting, pending.stuck)) {
+                if before.is_none_or(|b| (b.waiting, b.stuck) != counts) {
                     self.wake.plan.add(key.clone());
                 }
-                Outcome::After(pending.next_stuck.map_or(RECOUNT, |next| next.min(RECOUNT)))
+                Outcome::After(next)
             }
             Err(error) => {
                 tracing::debug!(cluster = &*member.name, error = %chain(&error), "cannot count pods");

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use api::{preferences::Preferences, well_known};
+use api::well_known;
 use apimachinery::{Object, meta};
 use client::{
     Informer, Key, Rest, Store,
@@ -15,7 +15,6 @@ use client::{
     informer::{Change, Scope},
     queue::{self, Outcome},
 };
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -26,12 +25,11 @@ use super::{
     kinds::{self, Kind, KindIndex, Scaling},
     observe::Copy,
     payload,
-    placement::{self, ClusterView, Placement},
-    pods::Pending,
+    placement::Placement,
+    rooms::Rooms,
     share::Share,
 };
 use crate::{
-    cluster::availability::Availability,
     hash::Hash,
     members::{Member, Members},
     metrics::SyncMetrics,
@@ -65,8 +63,10 @@ pub struct Engine {
     pub(super) settings: Settings,
     pub(super) bodies: Arc<Bodies>,
     pub(super) metrics: SyncMetrics,
+    /// What room the members have.
+    pub(crate) rooms: Rooms,
     federated: Vec<Informer<Federated>>,
-    placements: Mutex<HashMap<SyncKey, Arc<Placement>>>,
+    pub(super) placements: Mutex<HashMap<SyncKey, Arc<Placement>>>,
     pub(super) removed: Mutex<HashMap<SyncKey, Removed>>,
     pub(super) reported: Mutex<HashMap<SyncKey, tokio::time::Instant>>,
 }
@@ -122,6 +122,7 @@ impl Engine {
             settings: parts.settings,
             metrics: parts.metrics,
             bodies,
+            rooms: Rooms::default(),
             federated,
             placements: Mutex::default(),
             removed: Mutex::default(),
@@ -228,8 +229,8 @@ impl Engine {
                 *self.placement(key)?.shares.get(cluster)?
             }
         };
-        let overrides = federated::overrides_for(federated, cluster, labels);
-        Some((share, payload::applied_hash(federated.payload, &share, &overrides)))
+        let differences = self.differences(federated, cluster);
+        Some((share, payload::applied_hash(federated.payload, &share, &differences)))
     }
 
     async fn reconcile(&self, key: &SyncKey) -> Outcome {
@@ -290,109 +291,6 @@ impl Engine {
         Ok(again.map_or(Outcome::Done, Outcome::After))
     }
 
-    /// Plans an object and remembers the plan. Says so if it is another one than before.
-    fn place(&self, key: &SyncKey, federated: &Federated) {
-        let kind = Self::kind(key);
-        let scaling = kind.scaling();
-        if scaling == Scaling::Copy {
-            return;
-        }
-        let preferences = match federated.preferences.as_deref().map(Preferences::parse) {
-            None => Preferences::equal_shares(),
-            Some(Ok(preferences)) => preferences,
-            Some(Err(error)) => {
-                let text = format!(
-                    "the preferences cannot be read, so every cluster counts the same: {}",
-                    chain(&error)
-                );
-                self.event(key, federated, Severity::Warning, "InvalidPreferences", text);
-                Preferences::equal_shares()
-            }
-        };
-        let views = self.views(key, federated);
-        let placement = Arc::new(placement::place(
-            scaling,
-            &key.1,
-            &federated.demand,
-            &preferences,
-            &views,
-        ));
-        let old = self.placements.lock().insert(key.clone(), Arc::clone(&placement));
-        let changed = match &old {
-            Some(old) => old.wanted != placement.wanted,
-            None => views.iter().all(|v| v.replicas.is_none()),
-        };
-        if changed && !placement.wanted.is_empty() {
-            let mut text = placement::sentence(&placement, "replicas");
-            for (cluster, reason) in &placement.reasons {
-                let odd = views
-                    .iter()
-                    .any(|v| v.name == *cluster && v.availability != Availability::Ready);
-                if odd || reason.contains("room") || reason.contains("capacity") {
-                    text.push_str(&format!("; {cluster}: {reason}"));
-                }
-            }
-            self.event(key, federated, Severity::Normal, "Placement", text);
-        }
-    }
-
-    fn views(&self, key: &SyncKey, federated: &Federated) -> Vec<ClusterView> {
-        let detail: Object = federated
-            .detail
-            .as_deref()
-            .and_then(|d| serde_json::from_str(d).ok())
-            .unwrap_or_default();
-        let planned = self.placement(key);
-        let mut views = Vec::new();
-        for (cluster, object) in self.clusters.all() {
-            let name = cluster.name();
-            if !federated.selects(&object["metadata"]["labels"]) {
-                continue;
-            }
-            // Not probed yet: as it was.
-            let availability = self.members.availability(name).unwrap_or(Availability::Unreachable {
-                since: Timestamp::now(),
-            });
-            let member = self.members.get(name);
-            let copy = member
-                .as_ref()
-                .and_then(|m| m.store(key.0).get(&key.1))
-                .filter(|c| c.ours);
-            let listed = member.as_ref().is_some_and(|m| m.store(key.0).is_synced());
-            let remembered = || {
-                if listed {
-                    None
-                } else {
-                    detail[name]["replicas"].as_i64()
-                }
-            };
-            let pending = member.as_ref().and_then(|m| m.pending(key));
-            let kind = Self::kind(key).resource().kind;
-            let home = match &planned {
-                Some(placement) => placement.home.get(name).copied(),
-                None => detail[name]["share"].as_i64(),
-            };
-            views.push(ClusterView {
-                home,
-                labels: meta::labels(&object)
-                    .map(|(k, v)| (k.to_owned(), v.to_owned()))
-                    .collect(),
-                availability,
-                replicas: copy.as_ref().map_or_else(remembered, |c| c.observed.replicas),
-                completions: copy.as_ref().and_then(|c| c.observed.completions),
-                ready: copy
-                    .as_ref()
-                    .map_or_else(|| remembered().unwrap_or(0), |c| c.observed.ready),
-                existing: copy.as_ref().map_or(0, |c| c.observed.existing),
-                waiting: pending.map(|Pending { waiting, stuck, .. }| (waiting, stuck)),
-                autoscaled: member.as_ref().is_some_and(|m| m.is_autoscaled(kind, &key.1)),
-                name: name.to_owned(),
-            });
-        }
-        views.sort_by(|a, b| a.name.cmp(&b.name));
-        views
-    }
-
     /// Whether a copy is exactly what it shall be.
     pub(super) fn is_current(member: &Member, key: &SyncKey, copy: &Copy, hash: Hash) -> bool {
         copy.ours && !copy.deleting && copy.applied == Some(hash) && member.is_untouched(key, copy)
@@ -420,6 +318,19 @@ impl Engine {
             None => short,
             Some(pending) => !short || pending.counted.elapsed() >= RECOUNT,
         }
+    }
+
+    /// Counts what the pods of a member request, and plans again what found too little room.
+    ///
+    /// # Errors
+    /// If the member cannot be asked.
+    pub(crate) async fn count_room(&self, member: &Member) -> Result<(), client::Error> {
+        let ready = |key: &SyncKey| member.store(key.0).get(&key.1).map_or(0, |copy| copy.observed.ready);
+        self.rooms.count(&member.name, &member.rest, ready).await?;
+        for key in self.rooms.short() {
+            self.wake.plan.add(key);
+        }
+        Ok(())
     }
 
     pub(super) async fn set_finalizer(
@@ -458,6 +369,7 @@ impl Engine {
         self.placements.lock().remove(key);
         self.removed.lock().remove(key);
         self.reported.lock().remove(key);
+        self.rooms.forget(key);
         for member in self.members.all() {
             member.forget(key);
         }

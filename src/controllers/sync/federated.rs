@@ -12,9 +12,11 @@ use api::{cluster_selector::ClusterSelector, overrides::Overrides, well_known};
 use apimachinery::{Object, meta};
 use client::Key;
 use parking_lot::Mutex;
+use planner::Resources;
 
 use super::{
-    kinds::{Kind, KindIndex},
+    SyncKey, configs,
+    kinds::{Kind, KindIndex, Scaling},
     payload,
     share::Share,
 };
@@ -56,6 +58,10 @@ pub struct Federated {
     pub payload: Hash,
     /// What it asks for.
     pub demand: Share,
+    /// What one of its pods requests, if its replicas are split.
+    pub requests: Resources,
+    /// ConfigMaps and Secrets whose changes roll it.
+    pub configs: Box<[SyncKey]>,
     /// Its status, for kinds whose status is merged; empty if it has none.
     pub status: Box<str>,
     /// Its per-cluster detail, as it is.
@@ -131,11 +137,16 @@ pub fn reduce(index: KindIndex, kind: &dyn Kind, object: Object, bodies: &Bodies
         },
         payload: Hash::default(),
         demand: kind.demand(&object),
+        requests: match kind.scaling() {
+            Scaling::Replicas { .. } | Scaling::Job { .. } => Resources::of_pod(&object["spec"]["template"]["spec"]),
+            Scaling::Copy | Scaling::Autoscaler { .. } => Resources::default(),
+        },
         status: if status.is_null() {
             Box::default()
         } else {
             status.to_string().into()
         },
+        configs: configs::references(kind, &object),
         detail: annotation(well_known::CLUSTER_STATUS),
         finalizers,
     };

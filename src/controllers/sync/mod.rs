@@ -10,21 +10,24 @@
 //! because its selector excludes the cluster. What is not ours is not touched unless the object says `adopt`.
 
 mod apply;
+pub mod configs;
 mod deletion;
 mod engine;
 pub mod federated;
 pub mod kinds;
-mod moves;
 pub mod observe;
 pub mod payload;
 pub mod placement;
 pub mod pods;
 mod report;
+pub mod rooms;
 pub mod share;
 pub mod status;
 #[cfg(test)]
 mod tests;
 pub mod tombstones;
+mod views;
+pub mod waves;
 
 use client::Key;
 

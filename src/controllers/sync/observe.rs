@@ -10,7 +10,7 @@ use crate::hash::Hash;
 /// The part of an [`struct@Copy`] that depends on its kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// `spec.replicas`, or `spec.parallelism`.
+    /// `spec.replicas`, `spec.parallelism`, or `spec.maxReplicas`.
     pub replicas: Option<i64>,
     /// `spec.completions`.
     pub completions: Option<i64>,

@@ -1,6 +1,6 @@
 //! Counting pods that wait for a place, so that a cluster without room gives its replicas to others.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use apimachinery::{Object, time};
 use client::{Error, Key, Resource, Rest};
@@ -17,26 +17,29 @@ const PODS: Resource = Resource {
 const PAGE: usize = 500;
 
 /// Pods of a workload in a cluster that do not run yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     /// All of them.
     pub waiting: i64,
     /// Those that have been unschedulable for so long that they had better go elsewhere.
     pub stuck: i64,
+    /// What the cluster's scheduler says of one of those.
+    pub why: Option<Arc<str>>,
     /// When the next one will have been.
     pub next_stuck: Option<Duration>,
     /// When they were counted.
     pub counted: Instant,
 }
 
-/// Since when a pod has been unschedulable.
-fn unschedulable_since(pod: &Object) -> Option<Timestamp> {
+/// Since when a pod has been unschedulable, and why.
+fn unschedulable(pod: &Object) -> Option<(Timestamp, &str)> {
     let conditions = pod["status"]["conditions"].as_array()?;
     let scheduled = conditions.iter().find(|c| c["type"] == "PodScheduled")?;
     if scheduled["status"] != "False" || scheduled["reason"] != "Unschedulable" {
         return None;
     }
-    time::parse(scheduled["lastTransitionTime"].as_str()?)
+    let since = time::parse(scheduled["lastTransitionTime"].as_str()?)?;
+    Some((since, scheduled["message"].as_str().unwrap_or_default()))
 }
 
 fn count(pods: &[Object], now: Timestamp, patience: Duration, sum: &mut Pending) {
@@ -45,10 +48,13 @@ fn count(pods: &[Object], now: Timestamp, patience: Duration, sum: &mut Pending)
             continue;
         }
         sum.waiting += 1;
-        if let Some(since) = unschedulable_since(pod) {
+        if let Some((since, why)) = unschedulable(pod) {
             let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
             if waited > patience {
                 sum.stuck += 1;
+                if !why.is_empty() && sum.why.is_none() {
+                    sum.why = Some(why.into());
+                }
             } else {
                 // One second more than needed: the time of transition has seconds only.
                 let rest = patience.saturating_sub(waited) + Duration::from_secs(1);
@@ -66,6 +72,7 @@ pub async fn pending(rest: &Rest, key: &Key, selector: &str, patience: Duration)
     let mut sum = Pending {
         waiting: 0,
         stuck: 0,
+        why: None,
         next_stuck: None,
         counted: Instant::now(),
     };
@@ -99,7 +106,8 @@ mod tests {
     async fn only_pods_unschedulable_for_long_are_stuck() {
         let pod = |since: &str, reason: &str| {
             json!({"metadata": {}, "status": {"phase": "Pending", "conditions": [
-                {"type": "PodScheduled", "status": "False", "reason": reason, "lastTransitionTime": since}]}})
+                {"type": "PodScheduled", "status": "False", "reason": reason,
+                 "message": "3 Insufficient cpu", "lastTransitionTime": since}]}})
         };
         let pods = [
             pod("1970-01-01T00:00:00Z", "Unschedulable"),
@@ -111,12 +119,14 @@ mod tests {
         let mut sum = Pending {
             waiting: 0,
             stuck: 0,
+            why: None,
             next_stuck: None,
             counted: Instant::now(),
         };
         let now = Timestamp::from_second(100).expect("valid");
         count(&pods, now, Duration::from_secs(60), &mut sum);
         assert_eq!((sum.waiting, sum.stuck), (4, 1));
+        assert_eq!(sum.why.as_deref(), Some("3 Insufficient cpu"));
         assert_eq!(sum.next_stuck, Some(Duration::from_secs(51)));
     }
 }

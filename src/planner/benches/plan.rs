@@ -44,6 +44,7 @@ fn main() {
                 key: "default/web",
                 replicas: REPLICAS,
                 preferences: &preferences,
+                requests: None,
                 clusters,
             });
             let time = began.elapsed().as_secs_f64() * 1000.0;

@@ -46,16 +46,19 @@ impl Kind for HorizontalPodAutoscalers {
     }
 
     fn observe(&self, object: &Object) -> Observed {
-        Observed::status(
-            object,
-            &[
-                "currentReplicas",
-                "desiredReplicas",
-                "lastScaleTime",
-                "currentMetrics",
-                "conditions",
-            ],
-        )
+        Observed {
+            replicas: object["spec"]["maxReplicas"].as_i64(),
+            ..Observed::status(
+                object,
+                &[
+                    "currentReplicas",
+                    "desiredReplicas",
+                    "lastScaleTime",
+                    "currentMetrics",
+                    "conditions",
+                ],
+            )
+        }
     }
 
     fn merge(&self, input: &Merge<'_>) -> Option<Object> {

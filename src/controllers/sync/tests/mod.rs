@@ -1,5 +1,8 @@
 //! The sync controller against fake API servers, in paused time.
 
+mod capacity;
+mod lifecycle;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use apimachinery::Object;
@@ -527,4 +530,72 @@ async fn a_copy_without_a_federated_object_is_not_deleted_on_suspicion() {
     let _manager = federation.manage().await;
     tokio::time::sleep(Duration::from_secs(1500)).await;
     assert_eq!(federation.writes(), BTreeMap::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_config_map_rolls_who_uses_it_once_the_change_is_there() {
+    let federation = Federation::new(&["eu", "us"]);
+    let _manager = federation.manage().await;
+    let mut object = deployment(2);
+    object["metadata"]["annotations"]["federation.kubernetes.io/rollout-on-config-change"] = json!("true");
+    object["spec"]["template"]["spec"] = json!({"volumes": [{"configMap": {"name": "c"}}]});
+    federation.api.put(CONFIG_MAP, config_map());
+    federation.api.put(DEPLOYMENT, object);
+    settle().await;
+    let eu = &federation.clusters["eu"];
+    let mark = |fake: &Fake| {
+        let copy = fake.get(DEPLOYMENT).expect("there");
+        copy["spec"]["template"]["metadata"]["annotations"]["federation.kubernetes.io/config-hash"].clone()
+    };
+    let first = mark(eu);
+    assert!(first.is_string());
+    let order = eu.writes();
+    assert_eq!(
+        order,
+        [format!("PATCH {CONFIG_MAP}"), format!("PATCH {DEPLOYMENT}")],
+        "rolled once"
+    );
+    federation
+        .api
+        .edit(CONFIG_MAP, |object| object["data"]["k"] = json!("w"));
+    settle().await;
+    assert_ne!(mark(eu), first);
+    assert_eq!(
+        eu.writes(),
+        [format!("PATCH {CONFIG_MAP}"), format!("PATCH {DEPLOYMENT}")]
+    );
+    // Nothing of it in the federation's own object.
+    let own = federation.api.get(DEPLOYMENT).expect("there");
+    assert!(own["spec"]["template"]["metadata"].get("annotations").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_template_reaches_the_next_wave_when_the_one_before_is_available() {
+    let federation = Federation::new(&["eu", "us"]);
+    let _manager = federation.manage().await;
+    let mut object = deployment(4);
+    object["metadata"]["annotations"]["federation.kubernetes.io/deployment-preferences"] =
+        json!(r#"{"clusters": {"*": {"weight": 1}}, "waves": "cluster", "order": ["us"]}"#);
+    federation.api.put(DEPLOYMENT, object);
+    settle().await;
+    federation.clusters.values().for_each(run_all);
+    settle().await;
+    federation.api.edit(DEPLOYMENT, |object| {
+        object["metadata"]["generation"] = json!(2);
+        object["spec"]["template"]["spec"]["priority"] = json!(7);
+    });
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let rolled = |cluster: &str| {
+        let copy = federation.clusters[cluster].get(DEPLOYMENT).expect("there");
+        copy["spec"]["template"]["spec"]["priority"] == 7
+    };
+    // The status of the first wave is of the old generation: nothing of the new one is known to run.
+    federation.clusters["us"].edit(DEPLOYMENT, |object| {
+        object["status"]["updatedReplicas"] = json!(1);
+    });
+    settle().await;
+    assert_eq!((rolled("us"), rolled("eu")), (true, false));
+    run_all(&federation.clusters["us"]);
+    settle().await;
+    assert!(rolled("eu"));
 }

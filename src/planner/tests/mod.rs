@@ -1,3 +1,5 @@
+mod admission;
+
 use api::preferences::{ClusterPreferences, Preferences};
 use proptest::prelude::*;
 
@@ -30,6 +32,7 @@ fn split(replicas: i64, clusters: Vec<ClusterInput>, preferences: &Preferences) 
         key: "",
         replicas,
         preferences,
+        requests: None,
         clusters,
     });
     (plan.replicas.into_values().collect(), plan.overflow)
@@ -129,6 +132,7 @@ fn jobs_of_the_original_split_as_there() {
         key: "",
         replicas: 7,
         preferences: &everywhere,
+        requests: None,
         clusters: named(&["k8s-1", "k8s-2"]),
     });
     assert_eq!(plan.replicas.values().sum::<i64>(), 7);
@@ -141,6 +145,7 @@ fn every_cluster_has_a_reason() {
         key: "ns/web",
         replicas: 3,
         preferences: &only_a,
+        requests: None,
         clusters: named(&["A", "B"]),
     });
     assert_eq!(plan.reasons["A"], "weight 1 of 1");
@@ -249,7 +254,7 @@ prop_compose! {
 proptest! {
     #[test]
     fn never_more_than_asked_and_within_maximum_and_capacity((replicas, preferences, clusters) in any_input()) {
-        let plan = plan(&Input { key: "ns/x", replicas, preferences: &preferences, clusters: clusters.clone() });
+        let plan = plan(&Input { key: "ns/x", replicas, preferences: &preferences, requests: None, clusters: clusters.clone() });
         prop_assert!(plan.replicas.values().sum::<i64>() <= replicas);
         for cluster in &clusters {
             let got = plan.replicas[&cluster.name];
@@ -262,7 +267,7 @@ proptest! {
 
     #[test]
     fn replicas_are_left_over_only_when_every_weighted_cluster_is_full((replicas, preferences, clusters) in any_input()) {
-        let plan = plan(&Input { key: "ns/x", replicas, preferences: &preferences, clusters: clusters.clone() });
+        let plan = plan(&Input { key: "ns/x", replicas, preferences: &preferences, requests: None, clusters: clusters.clone() });
         if plan.unplaced(replicas) > 0 {
             for cluster in &clusters {
                 let own = &preferences.clusters[&cluster.name];
@@ -274,7 +279,7 @@ proptest! {
 
     #[test]
     fn minima_hold_while_there_are_replicas((replicas, preferences, clusters) in any_input()) {
-        let plan = plan(&Input { key: "ns/x", replicas, preferences: &preferences, clusters: clusters.clone() });
+        let plan = plan(&Input { key: "ns/x", replicas, preferences: &preferences, requests: None, clusters: clusters.clone() });
         let wanted: i64 = preferences.clusters.values().map(|p| p.min_replicas).sum();
         if wanted <= replicas {
             for cluster in &clusters {
@@ -286,9 +291,9 @@ proptest! {
 
     #[test]
     fn planning_its_own_result_changes_nothing((replicas, preferences, clusters) in any_input()) {
-        let first = plan(&Input { key: "ns/x", replicas, preferences: &preferences, clusters: clusters.clone() });
+        let first = plan(&Input { key: "ns/x", replicas, preferences: &preferences, requests: None, clusters: clusters.clone() });
         let again = clusters.into_iter().map(|c| ClusterInput { current: Some(first.replicas[&c.name]), ..c }).collect();
-        let second = plan(&Input { key: "ns/x", replicas, preferences: &preferences, clusters: again });
+        let second = plan(&Input { key: "ns/x", replicas, preferences: &preferences, requests: None, clusters: again });
         prop_assert_eq!(first.replicas, second.replicas);
     }
 }

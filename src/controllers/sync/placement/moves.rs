@@ -12,8 +12,10 @@ use std::collections::BTreeMap;
 pub(super) struct Position {
     /// Replicas it was last told to have; `None` if it has no copy.
     pub current: Option<i64>,
-    /// Of them, ready ones.
+    /// Of them, those that are ready for sure.
     pub ready: i64,
+    /// Of them, those that may be ready.
+    pub alive: i64,
     /// Replicas it is to have in the end.
     pub target: i64,
 }
@@ -21,7 +23,7 @@ pub(super) struct Position {
 /// The next replica count of every cluster, keeping at least `available` ready if that many are.
 #[must_use]
 pub(super) fn step(clusters: &BTreeMap<String, Position>, available: i64) -> BTreeMap<String, i64> {
-    let ready = |p: &Position| p.ready.min(p.current.unwrap_or(0)).max(0);
+    let ready = |p: &Position| p.ready.clamp(0, p.current.unwrap_or(0).max(0));
     let mut spare = (clusters.values().map(ready).sum::<i64>() - available).max(0);
     let mut next = BTreeMap::new();
     for (name, position) in clusters {
@@ -30,7 +32,7 @@ pub(super) fn step(clusters: &BTreeMap<String, Position>, available: i64) -> BTr
             position.target
         } else {
             let excess = current - position.target;
-            let idle = excess.min(current - ready(position));
+            let idle = excess.min(current - position.alive.clamp(0, current));
             let taken = (excess - idle).min(spare);
             spare -= taken;
             current - idle - taken
@@ -50,6 +52,7 @@ mod tests {
         Position {
             current: Some(current),
             ready,
+            alive: ready,
             target,
         }
     }
@@ -61,11 +64,7 @@ mod tests {
 
     #[test]
     fn a_move_grows_the_new_cluster_before_it_shrinks_the_old() {
-        let fresh = |ready| Position {
-            current: Some(5),
-            ready,
-            target: 5,
-        };
+        let fresh = |ready| at(5, ready, 5);
         assert_eq!(
             step_of(
                 &[
@@ -75,6 +74,7 @@ mod tests {
                         Position {
                             current: None,
                             ready: 0,
+                            alive: 0,
                             target: 5
                         }
                     )
@@ -101,6 +101,16 @@ mod tests {
     fn ready_replicas_reported_before_a_shrink_took_effect_are_not_counted_twice() {
         // a was told to have 8 but still reports 10 ready.
         assert_eq!(step_of(&[("a", at(8, 10, 5)), ("b", at(5, 2, 5))], 10), [8, 5]);
+    }
+
+    #[test]
+    fn replicas_that_may_be_ready_are_neither_counted_on_nor_thrown_away() {
+        let doubtful = Position {
+            alive: 8,
+            ..at(8, 5, 5)
+        };
+        assert_eq!(step_of(&[("a", doubtful), ("b", at(5, 5, 5))], 10), [8, 5]);
+        assert_eq!(step_of(&[("a", doubtful), ("b", at(5, 5, 5))], 9), [7, 5]);
     }
 
     fn positions() -> impl Strategy<Value = BTreeMap<String, Position>> {
@@ -130,6 +140,7 @@ mod tests {
                     if let Some(position) = state.get_mut(&name) {
                         position.current = Some(replicas);
                         position.ready = replicas;
+                        position.alive = replicas;
                     }
                 }
             }
