@@ -116,6 +116,32 @@ fn a_lost_cluster_is_replaced_and_gets_its_share_back() {
 }
 
 #[test]
+fn a_drained_cluster_serves_nobody_is_empty_and_gets_its_share_back() {
+    let federation = Federation::start();
+    federation.create(HELLO);
+    federation.await_value("federation", "rs/hello", "{.status.readyReplicas}", "9");
+    served_by(&federation, "127.2.0.1", CLUSTERS[1]);
+    let told = federation
+        .kubefed(&["drain", CLUSTERS[1], "--context=federation", "--grace-period=1"])
+        .expect();
+    assert!(told.contains("is empty"), "{told}");
+    federation.await_value(CLUSTERS[1], "rs/hello", "{.spec.replicas}", "0");
+    federation.await_value("federation", "rs/hello", "{.status.readyReplicas}", "9");
+    for _ in 0..20 {
+        let answer = federation.visit("127.2.0.1", "example.com", "/").unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_ne!(answer.tells("cluster"), Some(CLUSTERS[1]));
+    }
+    let _ = federation
+        .kubefed(&["uncordon", CLUSTERS[1], "--context=federation"])
+        .expect();
+    for cluster in CLUSTERS {
+        federation.await_value(cluster, "rs/hello", "{.spec.replicas}/{.status.readyReplicas}", "3/3");
+    }
+    served_by(&federation, "127.2.0.1", CLUSTERS[1]);
+}
+
+#[test]
 fn deployments_daemonsets_and_configmaps_are_copied_updated_and_deleted() {
     let federation = Federation::start();
     federation.create(include_str!("../../manifests/hello/extras.yaml"));

@@ -54,3 +54,10 @@ pub(crate) fn condition(cluster: &DynamicObject, kind: &str) -> bool {
         .flatten()
         .any(|c| c["type"] == kind && c["status"] == "True")
 }
+
+/// How many clusters are Ready.
+pub(crate) async fn ready_clusters(client: &Client) -> anyhow::Result<usize> {
+    let all = clusters(client).list(&Default::default()).await;
+    let all = all.context("cannot list the federation's clusters")?;
+    Ok(all.iter().filter(|cluster| condition(cluster, "Ready")).count())
+}

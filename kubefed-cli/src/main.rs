@@ -1,7 +1,8 @@
 //! `kubefed`: the federation's command line.
 //!
 //! Users create a control plane (`init`), add and remove member clusters (`join`, `unjoin`), try everything out on
-//! one machine (`local`), and look ahead (`plan`, `traffic`). Everything else is plain kubectl.
+//! one machine (`local`), take one
+//! out of service (`cordon`, `drain`), and look ahead (`plan`, `traffic`). Everything else is plain kubectl.
 
 mod apply;
 mod certificates;
@@ -10,6 +11,7 @@ mod federation;
 mod init;
 mod join;
 mod kubeconfig;
+mod lifecycle;
 mod local;
 mod plan;
 mod progress;
@@ -65,6 +67,12 @@ enum Command {
     Local(local::LocalArgs),
     /// Show what would run where, and why
     Plan(plan::PlanArgs),
+    /// Give a cluster no new replicas; those that run there stay
+    Cordon(lifecycle::CordonArgs),
+    /// Undo cordon and drain: the cluster gets its share back
+    Uncordon(lifecycle::CordonArgs),
+    /// Move everything out of a cluster: traffic first, then replicas
+    Drain(lifecycle::DrainArgs),
     /// Show who would be served where, offline
     Traffic(traffic::TrafficArgs),
     /// Print the versions of this program and of the federation
@@ -80,6 +88,9 @@ async fn main() -> std::process::ExitCode {
         Command::Unjoin(args) => unjoin::run(&cli.common, args).await,
         Command::Local(args) => local::run(args).await,
         Command::Plan(args) => plan::run(&cli.common, args).await,
+        Command::Cordon(args) => lifecycle::cordon(&cli.common, args).await,
+        Command::Uncordon(args) => lifecycle::uncordon(&cli.common, args).await,
+        Command::Drain(args) => lifecycle::drain(&cli.common, args).await,
         Command::Traffic(args) => traffic::run(args).map(|()| std::process::ExitCode::SUCCESS),
         Command::Version(args) => version::run(&cli.common, args).await,
     };

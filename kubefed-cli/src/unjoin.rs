@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use api::well_known::TAINT_LEAVING;
 use clap::Args;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
@@ -11,6 +12,7 @@ use kube::{Client, ResourceExt as _};
 
 use crate::federation::{self, Federation};
 use crate::join::{CLUSTER_ROLE_NAME, Membership, SERVICE_ACCOUNT_NAME};
+use crate::lifecycle::{self, set_taint};
 use crate::progress::wait_for;
 use crate::{Common, apply, kubeconfig};
 
@@ -31,6 +33,9 @@ pub(crate) struct UnjoinArgs {
     /// Remove the cluster even if it cannot be reached; its credentials stay in it
     #[arg(long)]
     force: bool,
+    /// Seconds to wait until what runs in the cluster is ready elsewhere; 0 does not wait
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    replace_timeout: u64,
 }
 
 pub(crate) async fn run(common: &Common, args: UnjoinArgs) -> anyhow::Result<ExitCode> {
@@ -53,6 +58,9 @@ pub(crate) async fn run(common: &Common, args: UnjoinArgs) -> anyhow::Result<Exi
         }
         Err(error) => return Err(error.context("use --force to remove the cluster all the same")),
     };
+    if federation::condition(&cluster, "Ready") {
+        replace(&federation.client, &args).await?;
+    }
     clusters
         .delete(&args.name, &DeleteParams::default())
         .await
@@ -70,6 +78,24 @@ pub(crate) async fn run(common: &Common, args: UnjoinArgs) -> anyhow::Result<Exi
     remove_secret(common, &federation, &cluster).await?;
     println!("cluster \"{}\" removed", args.name);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets the other clusters take over before this one is no longer counted. What runs in it is left as it is.
+async fn replace(federation: &Client, args: &UnjoinArgs) -> anyhow::Result<()> {
+    if args.replace_timeout == 0 || federation::ready_clusters(federation).await? < 2 {
+        return Ok(());
+    }
+    let leave = |spec: &mut serde_json::Value| set_taint(spec, TAINT_LEAVING, Some("NoExecute"));
+    lifecycle::change(federation, &args.name, leave).await?;
+    let replaced = wait_for(
+        "its replicas to be ready elsewhere",
+        Duration::from_secs(args.replace_timeout),
+        || async { Ok(lifecycle::replaced(federation, &args.name).await?.then_some(())) },
+    );
+    if let Err(error) = replaced.await {
+        eprintln!("warning: {error:#}; the cluster is removed all the same");
+    }
+    Ok(())
 }
 
 fn membership(common: &Common, cluster: &DynamicObject) -> Membership {
