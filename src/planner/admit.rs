@@ -122,3 +122,6 @@ fn hold(preferences: &mut Cow<'_, Preferences>, name: &str, most: i64) {
     };
     preferences.to_mut().clusters.insert(name.to_owned(), held);
 }
+
+#[cfg(test)]
+mod tests;

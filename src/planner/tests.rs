@@ -1,5 +1,3 @@
-mod admission;
-
 use api::preferences::{ClusterPreferences, Preferences};
 use proptest::prelude::*;
 

@@ -4,6 +4,14 @@ use api::preferences::Toleration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::{Plan, Resources, Taint, plan};
+
+fn cluster(name: &str) -> ClusterInput {
+    ClusterInput {
+        name: name.to_owned(),
+        ..ClusterInput::default()
+    }
+}
 
 fn wishes(json: &str) -> Preferences {
     Preferences::parse(json).expect("good preferences")
