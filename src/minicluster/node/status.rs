@@ -133,14 +133,14 @@ pub(crate) fn status(pod: &Pod, view: &PodView, now: Timestamp) -> PodStatus {
         .map(|view| view.name.as_str())
         .collect();
     let containers_ready = if phase == "Succeeded" {
-        Err(("PodCompleted", None))
+        Err((Some("PodCompleted"), None))
     } else if phase == "Failed" {
-        Err(("PodFailed", None))
+        Err((Some("PodFailed"), None))
     } else if unready.is_empty() {
         Ok(())
     } else {
         Err((
-            "ContainersNotReady",
+            Some("ContainersNotReady"),
             Some(format!("containers with unready status: [{}]", unready.join(" "))),
         ))
     };
@@ -157,7 +157,7 @@ pub(crate) fn status(pod: &Pod, view: &PodView, now: Timestamp) -> PodStatus {
                 "corresponding condition of pod readiness gate \"{}\" does not exist.",
                 gate.condition_type
             );
-            Err(("ReadinessGatesNotReady", Some(message)))
+            Err((Some("ReadinessGatesNotReady"), Some(message)))
         }
     });
     let incomplete: Vec<&str> = view
@@ -170,11 +170,11 @@ pub(crate) fn status(pod: &Pod, view: &PodView, now: Timestamp) -> PodStatus {
         Ok(())
     } else {
         let message = format!("containers with incomplete status: [{}]", incomplete.join(" "));
-        Err(("ContainersNotInitialized", Some(message)))
+        Err((Some("ContainersNotInitialized"), Some(message)))
     };
     // Nothing can start in a pod that has ended: its sandbox is gone.
     let sandbox = if matches!(phase, "Succeeded" | "Failed") {
-        Err(("", None))
+        Err((None, None))
     } else {
         Ok(())
     };
@@ -301,14 +301,10 @@ struct Conditions {
 }
 
 impl Conditions {
-    fn set(&mut self, kind: &str, outcome: Result<(), (&'static str, Option<String>)>) {
+    fn set(&mut self, kind: &str, outcome: Result<(), (Option<&'static str>, Option<String>)>) {
         let (status, reason, message) = match outcome {
             Ok(()) => ("True", None, None),
-            Err((reason, message)) => (
-                "False",
-                Some(reason.to_owned()).filter(|reason| !reason.is_empty()),
-                message,
-            ),
+            Err((reason, message)) => ("False", reason.map(str::to_owned), message),
         };
         let held = self.all.iter().find(|held| held.type_ == kind && held.status == status);
         let since = held.and_then(|held| held.last_transition_time.clone());
