@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrent_syncs: u16,
     /// Address of /metrics, /healthz, /livez and /readyz; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:10253")]
+    #[arg(long, default_value = "127.0.0.1:10253", value_parser = telemetry::socket_address)]
     pub metrics_bind_address: SocketAddr,
 }
 

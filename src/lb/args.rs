@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub https_bind_address: Vec<SocketAddr>,
     /// Address for /metrics, /healthz, /livez and /readyz
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:10254")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:10254", value_parser = telemetry::socket_address)]
     pub metrics_bind_address: SocketAddr,
     /// Where clients reach this load balancer, HOST or HOST:PORT; the status of Ingresses lists those of all load balancers
     #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',')]

@@ -60,7 +60,7 @@ pub(crate) struct NodeArgs {
     /// Directory of pod volumes and logs.
     #[arg(long, default_value = "minicluster-node-data")]
     pub(crate) data_dir: PathBuf,
-    /// Range of the addresses of nodes, pods and load balancers; all of it must be local to this machine or network namespace.
+    /// Range of the addresses of nodes, pods and load balancers; all of it must be local to this machine or network namespace, and outside of 127.0.0.0/8 for a real API server.
     #[arg(long)]
     pub(crate) pod_cidr: Ipv4Net,
     #[command(flatten)]

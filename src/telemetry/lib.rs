@@ -3,6 +3,7 @@
 //! Nothing here knows what a process does. A process owns one [`Health`] and one [`Metrics`], registers its
 //! checks and collectors, and serves both with [`router`] or from its own server.
 
+mod address;
 mod health;
 mod logs;
 mod metrics;
@@ -10,6 +11,7 @@ mod process;
 mod router;
 mod shutdown;
 
+pub use address::socket_address;
 pub use health::{Answer, Check, CheckFuture, Endpoint, Health};
 pub use logs::{InitLogsError, LogArgs, LogFormat, init_logs};
 pub use metrics::Metrics;
