@@ -95,7 +95,10 @@ fn group_version(gv: &GroupVersion) -> String {
     }
 }
 
-/// Named groups, in order.
+/// The group that has nothing that is not in a newer one as well.
+const SUPERSEDED: &str = "extensions";
+
+/// Named groups, in the order in which clients prefer them: `kubectl get ingresses` takes the first that has them.
 fn group_names(all: &[GroupVersion]) -> Vec<&'static str> {
     let mut names: Vec<&'static str> = Vec::new();
     for gv in all.iter().filter(|gv| !gv.group.is_empty()) {
@@ -103,6 +106,7 @@ fn group_names(all: &[GroupVersion]) -> Vec<&'static str> {
             names.push(gv.group);
         }
     }
+    names.sort_by_key(|&name| name == SUPERSEDED);
     names
 }
 
@@ -310,4 +314,21 @@ fn discovered(registry: &Registry, gv: &GroupVersion) -> Vec<Value> {
             entry
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_of_two_groups_is_first_found_in_the_newer_one() {
+        let all = [
+            ("", "v1"),
+            ("apps", "v1"),
+            ("extensions", "v1beta1"),
+            ("networking.k8s.io", "v1"),
+        ]
+        .map(|(group, version)| GroupVersion { group, version });
+        assert_eq!(group_names(&all), ["apps", "networking.k8s.io", "extensions"]);
+    }
 }
