@@ -71,3 +71,73 @@ async fn a_static_token_is_for_this_server() {
         Err(Unauthorized)
     );
 }
+
+mod hostile {
+    //! Bytes from anybody: nothing may panic, and nobody may become somebody by damage.
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn certificate() -> Vec<u8> {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = crate::pki::Authority::open(dir.path(), "ca").unwrap();
+        let identity = authority.issue_client("alice", "devs").unwrap();
+        x509_parser::pem::parse_x509_pem(identity.cert_pem.as_bytes())
+            .unwrap()
+            .1
+            .contents
+    }
+
+    fn tokens() -> ServiceAccountTokens {
+        let mut keys = service_account::Keys::default();
+        keys.set_signer(&rcgen::KeyPair::generate().unwrap().serialize_pem())
+            .unwrap();
+        ServiceAccountTokens::new(keys, "https://us")
+    }
+
+    #[test]
+    fn damaged_certificates_do_not_panic() {
+        let whole = certificate();
+        assert!(x509::user(&whole).is_some());
+        for at in 0..whole.len() {
+            for flip in [1, 0x80, 0xFF] {
+                let mut damaged = whole.clone();
+                damaged[at] ^= flip;
+                let _ = x509::user(&damaged);
+                let _ = x509::user(&whole[..at]);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_token_that_was_not_signed_is_accepted(
+            token in prop_oneof![
+                ".{0,200}",
+                "[A-Za-z0-9_-]{0,80}\\.[A-Za-z0-9_-]{0,80}\\.[A-Za-z0-9_-]{0,80}",
+            ],
+        ) {
+            let tokens = tokens();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let now = jiff::Timestamp::from_second(1000).unwrap();
+            let verified = runtime.block_on(tokens.verify(&token, tokens.audiences(), now, &Nothing));
+            prop_assert!(verified.is_err());
+        }
+
+        #[test]
+        fn any_text_is_a_key_file_or_an_error(text in "(-----BEGIN [A-Z ]{0,20}-----)?.{0,100}\n?(-----END [A-Z ]{0,20}-----)?") {
+            let mut keys = service_account::Keys::default();
+            let _ = keys.add_verifiers(&text);
+            let _ = keys.set_signer(&text);
+        }
+
+        #[test]
+        fn any_header_is_read(authorization in "\\PC{0,60}") {
+            let credentials = Credentials { certificate: None, authorization: Some(&authorization) };
+            if let Some(token) = credentials.bearer_token() {
+                prop_assert!(!token.is_empty() && !token.contains(' '));
+            }
+        }
+    }
+}

@@ -45,6 +45,7 @@ impl Registry {
                 "resourceVersion should not be set on objects to be created",
             ));
         }
+        metadata::drop_deletion(&mut object);
         let generate = metadata::text(&object, "generateName").to_owned();
         if metadata::text(&object, "name").is_empty() && !generate.is_empty() {
             metadata::of_mut(&mut object).insert("name".into(), metadata::generate_name(&generate).into());

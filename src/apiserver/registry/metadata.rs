@@ -1,11 +1,6 @@
 //! Object metadata: the fields the server fills in, and what it refuses.
 
-use apimachinery::{
-    Object,
-    field::{self, ErrorList},
-    names,
-    status::Status,
-};
+use apimachinery::{Object, field::ErrorList, status::Status, validation};
 use jiff::Timestamp;
 use rand::Rng as _;
 use serde_json::{Map, Value, json};
@@ -16,7 +11,6 @@ use crate::errors;
 const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX_LENGTH: usize = 5;
 const MAX_NAME: usize = 63;
-const MAX_ANNOTATIONS: usize = 256 * 1024;
 
 /// The object's metadata; empty if it has none.
 #[must_use]
@@ -97,12 +91,17 @@ pub fn match_namespace(resource: &Resource, object: &mut Object, namespace: &str
     Ok(())
 }
 
-/// Gives a new object what only the server may: uid, creation time, and nothing of a deletion.
-pub fn fill_system_fields(object: &mut Object, now: Timestamp) {
+/// Takes from a new object what only the server may say of it: that it is being deleted.
+pub fn drop_deletion(object: &mut Object) {
     let metadata = of_mut(object);
     for key in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         metadata.shift_remove(key);
     }
+}
+
+/// Gives a new object what only the server may: uid and creation time.
+pub fn fill_system_fields(object: &mut Object, now: Timestamp) {
+    let metadata = of_mut(object);
     metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
     metadata.insert("creationTimestamp".into(), timestamp(now).into());
 }
@@ -110,145 +109,22 @@ pub fn fill_system_fields(object: &mut Object, now: Timestamp) {
 /// What is wrong with the metadata of a new object.
 #[must_use]
 pub fn validate(resource: &Resource, object: &Object) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let generate = text(object, "generateName");
-    if !generate.is_empty() {
-        // A trailing dash is fine in a prefix: something follows it.
-        let mut probe = generate.to_owned();
-        if probe.ends_with('-') {
-            probe.pop();
-            probe.push('a');
-        }
-        for message in resource.stored.strategy.validate_name(&probe) {
-            errors.push(field::invalid("metadata.generateName", &generate.into(), &message));
-        }
-    }
-    let name = text(object, "name");
-    if name.is_empty() {
-        errors.push(field::required("metadata.name", "name or generateName is required"));
-    } else {
-        for message in resource.stored.strategy.validate_name(name) {
-            errors.push(field::invalid("metadata.name", &name.into(), &message));
-        }
-    }
-    if resource.namespaced() {
-        let namespace = text(object, "namespace");
-        if namespace.is_empty() {
-            errors.push(field::required("metadata.namespace", ""));
-        } else {
-            for message in names::dns1123_label(namespace) {
-                errors.push(field::invalid("metadata.namespace", &namespace.into(), &message));
-            }
-        }
-    }
-    validate_common(object, &mut errors);
-    errors
-}
-
-fn validate_common(object: &Object, errors: &mut ErrorList) {
-    let metadata = of(object);
-    if let Some(labels) = metadata.get("labels").and_then(Value::as_object) {
-        for (key, value) in labels {
-            for message in names::qualified_name(key) {
-                errors.push(field::invalid("metadata.labels", &key.as_str().into(), &message));
-            }
-            for message in names::label_value(value.as_str().unwrap_or_default()) {
-                errors.push(field::invalid("metadata.labels", value, &message));
-            }
-        }
-    }
-    if let Some(annotations) = metadata.get("annotations").and_then(Value::as_object) {
-        let mut size = 0;
-        for (key, value) in annotations {
-            for message in names::qualified_name(&key.to_ascii_lowercase()) {
-                errors.push(field::invalid("metadata.annotations", &key.as_str().into(), &message));
-            }
-            size += key.len() + value.as_str().map_or(0, str::len);
-        }
-        if size > MAX_ANNOTATIONS {
-            errors.push(field::too_long("metadata.annotations", MAX_ANNOTATIONS));
-        }
-    }
-    validate_owners(object, errors);
-    for (index, finalizer) in finalizers(object).iter().enumerate() {
-        for message in names::qualified_name(finalizer) {
-            errors.push(field::invalid("metadata.finalizers", &(*finalizer).into(), &message));
-        }
-        let standard = ["orphan", "foregroundDeletion", "kubernetes"].contains(finalizer);
-        if !standard && !finalizer.contains('/') {
-            let path = format!("metadata.finalizers[{index}]");
-            errors.push(field::invalid(
-                path,
-                &(*finalizer).into(),
-                "name is neither a standard finalizer name nor is it fully qualified",
-            ));
-        }
-    }
-}
-
-fn validate_owners(object: &Object, errors: &mut ErrorList) {
-    let owners = of(object)
-        .get("ownerReferences")
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
-    let mut controller: Option<&Value> = None;
-    for owner in owners {
-        let get = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
-        for (key, text) in [
-            ("apiVersion", "version must not be empty"),
-            ("kind", "must not be empty"),
-            ("name", "must not be empty"),
-            ("uid", "must not be empty"),
-        ] {
-            if get(key).is_empty() {
-                errors.push(field::invalid(
-                    format!("metadata.ownerReferences.{key}"),
-                    &get(key).into(),
-                    text,
-                ));
-            }
-        }
-        if get("apiVersion") == "v1" && get("kind") == "Event" {
-            errors.push(field::invalid(
-                "metadata.ownerReferences",
-                owner,
-                "/v1, Kind=Event is disallowed from being an owner",
-            ));
-        }
-        if owner.get("controller").and_then(Value::as_bool) == Some(true) {
-            if let Some(first) = controller {
-                let name = |o: &Value| o.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-                let kind = |o: &Value| o.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
-                errors.push(field::invalid(
-                    "metadata.ownerReferences",
-                    owner,
-                    &format!(
-                        "Only one reference can have Controller set to true. Found \"true\" in references for {}/{} and {}/{}",
-                        kind(first), name(first), kind(owner), name(owner)
-                    ),
-                ));
-            }
-            controller = Some(owner);
-        }
-    }
+    let check = |name: &str| resource.stored.strategy.validate_name(name);
+    validation::object_meta(object, resource.namespaced(), check)
 }
 
 /// Carries over what an update leaves out.
 pub fn inherit(object: &mut Object, old: &Object) {
     let old = of(old);
     let metadata = of_mut(object);
-    for key in [
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ] {
+    // What a client says of these is taken back silently …
+    let fixed = ["creationTimestamp", "deletionTimestamp"];
+    // … and of these only if it says nothing; else it is an error.
+    let kept = ["uid", "deletionGracePeriodSeconds"];
+    for key in fixed.into_iter().chain(kept) {
         let unset = metadata.get(key).is_none_or(|v| v.is_null() || v.as_str() == Some(""));
-        match old.get(key) {
-            Some(value) if unset => {
-                metadata.insert(key.into(), value.clone());
-            }
-            _ => {}
+        if let Some(value) = old.get(key).filter(|_| unset || fixed.contains(&key)) {
+            metadata.insert(key.into(), value.clone());
         }
     }
     // A generation is the server's: the strategy raises it.
@@ -259,40 +135,41 @@ pub fn inherit(object: &mut Object, old: &Object) {
     metadata.shift_remove("selfLink");
 }
 
-/// What is wrong with the metadata of a changed object.
+/// Kinds whose own rules leave metadata to the rules for all.
+const LEAVES_METADATA: [&str; 3] = ["Event", "Lease", "PodDisruptionBudget"];
+
+/// Kinds whose own rules check a changed object like a new one, metadata included.
+const CHECKS_AS_NEW: [&str; 18] = [
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "ConfigMap",
+    "Endpoints",
+    "Ingress",
+    "IngressClass",
+    "Job",
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "Pod",
+    "PodTemplate",
+    "Role",
+    "RoleBinding",
+    "Secret",
+    "ServiceAccount",
+    "StorageClass",
+];
+
+/// What is wrong with the metadata of a changed object. Each error is there as often as kube-apiserver finds it.
 #[must_use]
-pub fn validate_update(object: &Object, old: &Object) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let (new_meta, old_meta) = (of(object), of(old));
-    if is_deleting(old) {
-        let before = finalizers(old);
-        let added: Vec<&str> = finalizers(object).into_iter().filter(|f| !before.contains(f)).collect();
-        if !added.is_empty() {
-            let list = added.iter().map(|f| format!("{f:?}")).collect::<Vec<_>>().join(", ");
-            errors.push(field::forbidden(
-                "metadata.finalizers",
-                &format!("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{list}}}"),
-            ));
-        }
+pub fn validate_update(resource: &Resource, object: &Object, old: &Object) -> ErrorList {
+    let mut errors = validation::object_meta_update(object, old, resource.namespaced());
+    if !LEAVES_METADATA.contains(&resource.stored.kind) {
+        errors.extend(validation::object_meta_update_of_kind(object, old));
     }
-    for key in [
-        "name",
-        "namespace",
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ] {
-        let (new, old) = (new_meta.get(key), old_meta.get(key));
-        if new != old {
-            errors.push(field::invalid(
-                format!("metadata.{key}"),
-                new.unwrap_or(&Value::Null),
-                "field is immutable",
-            ));
-        }
+    if CHECKS_AS_NEW.contains(&resource.stored.kind) {
+        errors.extend(validate(resource, object));
     }
-    validate_common(object, &mut errors);
     errors
 }
 
@@ -312,16 +189,10 @@ mod tests {
         let old = json!({"metadata": {"name": "a", "uid": "1", "creationTimestamp": "t", "generation": 3}});
         let mut new = json!({"metadata": {"name": "a", "generation": 9}});
         inherit(&mut new, &old);
-        assert!(validate_update(&new, &old).is_empty());
         assert_eq!(of(&new)["generation"], 3);
-        new["metadata"]["uid"] = "2".into();
-        assert_eq!(validate_update(&new, &old)[0].field, "metadata.uid");
-    }
-
-    #[test]
-    fn a_deleting_object_takes_no_new_finalizers() {
-        let old = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["a/b"]}});
-        let new = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["a/b", "c/d"]}});
-        assert_eq!(validate_update(&new, &old)[0].reason, "FieldValueForbidden");
+        assert_eq!(of(&new)["uid"], "1");
+        new["metadata"]["creationTimestamp"] = "u".into();
+        inherit(&mut new, &old);
+        assert_eq!(of(&new)["creationTimestamp"], "t");
     }
 }

@@ -126,7 +126,9 @@ impl Registry {
         if unconditional && resource.stored.requires_resource_version && write.subresource.is_empty() {
             let wrong =
                 apimachinery::field::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
-            check(resource, name, &vec![wrong])?;
+            // Kube names the resource here, not the kind.
+            let (group, plural) = (resource.stored.group, resource.stored.resource);
+            return Err(apimachinery::field::to_status(group, plural, name, &vec![wrong]));
         }
         if !unconditional && given != metadata::text(old, "resourceVersion") {
             return Err(errors::stale(resource, name));
@@ -160,14 +162,13 @@ impl Registry {
         }
         strategy.default(&mut object);
         codec::canonicalize(&mut object);
-        let mut wrong = metadata::validate_update(&object, old);
+        let mut wrong = metadata::validate_update(resource, &object, old);
         match write.subresource {
             _ if change.is_trusted() => {}
             "finalize" => {}
             "status" => wrong.extend(strategy.validate_status_update(&object, old)),
             _ => wrong.extend(strategy.validate_update(&object, old)),
         }
-        wrong.dedup();
         check(resource, name, &wrong)?;
         if matches!(write.subresource, "" | "scale") {
             for text in strategy.warnings(&object, Some(old)) {
