@@ -4,6 +4,7 @@
 //! schema table ([`schema`]) says what each field is. Nothing here reads a clock, a random
 //! source, a file or a socket; time and identifiers come in as arguments.
 
+pub mod duration;
 pub mod field;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

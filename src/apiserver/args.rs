@@ -2,7 +2,11 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+use apimachinery::duration;
 use clap::Parser;
+
+/// Admission of pods by their account, as `--disable-admission-plugins` names it.
+pub(crate) const SERVICE_ACCOUNT: &str = "ServiceAccount";
 
 /// Options of `federation apiserver`, and of the apiserver inside a minicluster.
 #[derive(Debug, Clone, clap::Args)]
@@ -65,7 +69,7 @@ pub struct Args {
     #[arg(long, default_value = "/registry")]
     pub etcd_prefix: String,
     /// How long Events are kept.
-    #[arg(long, default_value = "1h", value_parser = parse_duration)]
+    #[arg(long, default_value = "1h", value_parser = duration::parse)]
     pub event_ttl: Duration,
     /// Range that Services get their clusterIP from (member clusters only).
     #[arg(long, default_value = "10.96.0.0/16")]
@@ -73,8 +77,12 @@ pub struct Args {
     /// Range that NodePort and LoadBalancer Services get their node ports from (member clusters only).
     #[arg(long, default_value = "30000-32767")]
     pub service_node_port_range: PortRange,
+    /// Admission that is left out, separated by commas: ServiceAccount, which gives pods the credentials of their account
+    /// (member clusters only).
+    #[arg(long, value_delimiter = ',', value_parser = [SERVICE_ACCOUNT])]
+    pub disable_admission_plugins: Vec<String>,
     /// How long a request that is no watch may take.
-    #[arg(long, default_value = "1m", value_parser = parse_duration)]
+    #[arg(long, default_value = "1m", value_parser = duration::parse)]
     pub request_timeout: Duration,
     /// Requests that may be served at a time, watches not counted; 429 beyond.
     #[arg(long, default_value_t = 400)]
@@ -83,7 +91,7 @@ pub struct Args {
     #[arg(long, default_value_t = 200)]
     pub max_mutating_requests_inflight: usize,
     /// How long open requests may take to end after a termination signal.
-    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, default_value = "10s", value_parser = duration::parse)]
     pub shutdown_grace_period: Duration,
 }
 
@@ -132,56 +140,9 @@ impl std::str::FromStr for PortRange {
     }
 }
 
-/// A duration as Go writes it: `90s`, `1m30s`, `500ms`, `1.5h`.
-///
-/// # Errors
-/// If the text is no such duration.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text} is no duration such as 1m30s");
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let mut rest = text;
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let amount: f64 = rest[..digits].parse().map_err(|_| wrong())?;
-        rest = &rest[digits..];
-        let letters = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
-        total += amount
-            * match &rest[..letters] {
-                "ns" => 1e-9,
-                "us" | "µs" => 1e-6,
-                "ms" => 1e-3,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3600.0,
-                _ => return Err(wrong()),
-            };
-        rest = &rest[letters..];
-    }
-    if text.is_empty() {
-        Err(wrong())
-    } else {
-        Duration::try_from_secs_f64(total).map_err(|_| wrong())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_have_the_form_of_go() {
-        assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(parse_duration("0"), Ok(Duration::ZERO));
-        for wrong in ["", "5", "s", "1d", "-1s", "1m30"] {
-            assert!(parse_duration(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn the_flags_of_kube_apiserver_are_accepted() {

@@ -37,7 +37,7 @@ use std::{
 };
 
 pub use api::Profile;
-pub use args::{Args, PortRange, parse_duration};
+pub use args::{Args, PortRange};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -131,13 +131,11 @@ pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) ->
     let service_addresses: Vec<String> = allocator.iter().map(|a| a.first().to_string()).collect();
     let tls = tls::prepare(&args, &service_addresses).map_err(Error::Pki)?;
     let outgoing_tls = outgoing_tls::OutgoingTls::new(&tls.kubelet_client).map_err(Error::Pki)?;
-    let registry = Arc::new(Registry::new(
-        storage,
-        &args.etcd_prefix,
-        profile,
-        args.event_ttl,
-        allocator,
-    ));
+    let mut registry = Registry::new(storage, &args.etcd_prefix, profile, args.event_ttl, allocator);
+    registry.admits_accounts &= !args
+        .disable_admission_plugins
+        .contains(&args::SERVICE_ACCOUNT.to_owned());
+    let registry = Arc::new(registry);
     bootstrap::namespaces(&registry).await.map_err(Error::Bootstrap)?;
     let tasks = TaskTracker::new();
     let access = access::Access::start(&args, &registry, &tasks, &shutdown).await;

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use apimachinery::duration;
+
 /// Runs the controllers of a federation.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -21,22 +23,22 @@ pub struct Args {
     #[arg(long, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub leader_elect: bool,
     /// Time between two probes of a cluster
-    #[arg(long, default_value = "10s", value_parser = duration)]
+    #[arg(long, default_value = "10s", value_parser = duration::parse)]
     pub cluster_monitor_period: Duration,
     /// Failed probes in a row that make a cluster Offline
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub cluster_monitor_failure_threshold: u32,
     /// Time after which the replicas of a cluster that does not answer run elsewhere
-    #[arg(long, default_value = "60s", value_parser = duration)]
+    #[arg(long, default_value = "60s", value_parser = duration::parse)]
     pub cluster_lost_after: Duration,
     /// Time that a cluster which was lost must be well before it gets its share again
-    #[arg(long, default_value = "20s", value_parser = duration)]
+    #[arg(long, default_value = "20s", value_parser = duration::parse)]
     pub cluster_return_after: Duration,
     /// Time that a pod may be unschedulable before its replica moves to another cluster
-    #[arg(long, default_value = "60s", value_parser = duration)]
+    #[arg(long, default_value = "60s", value_parser = duration::parse)]
     pub pod_unschedulable_after: Duration,
     /// Time to wait for an answer of a member cluster
-    #[arg(long, default_value = "10s", value_parser = duration)]
+    #[arg(long, default_value = "10s", value_parser = duration::parse)]
     pub member_request_timeout: Duration,
     /// Objects planned, and objects written per member, at the same time
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
@@ -44,58 +46,4 @@ pub struct Args {
     /// Address of /metrics, /healthz, /livez and /readyz; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:10253", value_parser = telemetry::socket_address)]
     pub metrics_bind_address: SocketAddr,
-}
-
-/// Reads a duration in Go's form: `300ms`, `10s`, `1m30s`, `1.5h`, `0`.
-///
-/// # Errors
-/// If it is not one.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration such as 10s or 1m30s");
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let mut rest = text;
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
-        rest = &rest[digits..];
-        let end = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
-        let unit = match &rest[..end] {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "µs" => 1e-6,
-            "ns" => 1e-9,
-            _ => return Err(wrong()),
-        };
-        total += number * unit;
-        rest = &rest[end..];
-    }
-    if text.is_empty() {
-        Err(wrong())
-    } else {
-        Duration::try_from_secs_f64(total).map_err(|_| wrong())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_have_gos_form() {
-        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
-        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("1.5h"), Ok(Duration::from_secs(5400)));
-        assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
-        assert_eq!(duration("0"), Ok(Duration::ZERO));
-        for wrong in ["", "10", "s", "-1s", "1x", "1s1"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
-    }
 }

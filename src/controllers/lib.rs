@@ -27,7 +27,7 @@ use client::{
 use telemetry::{Health, Metrics};
 use tokio_util::sync::CancellationToken;
 
-pub use args::{Args, duration};
+pub use args::Args;
 
 const COMPONENT: &str = "federation-controller-manager";
 const NAMESPACES: Resource = Resource {

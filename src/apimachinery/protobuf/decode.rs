@@ -8,6 +8,7 @@ use serde_json::{Map, Number as JsonNumber, Value};
 use super::wire::{Raw, Reader};
 use super::{MAGIC, Message, ProtobufError, envelope};
 use crate::Object;
+use crate::duration;
 use crate::schema::{Field, Number, Schema, Shape, Type, scalar};
 
 /// Messages in messages; no kind of the table comes near.
@@ -240,7 +241,7 @@ impl Decoder {
             Shape::IntOrString => int_or_string(raw.bytes(number)?)?,
             Shape::Time => time(raw.bytes(number)?)?.map_or(Value::Null, scalar::format_time),
             Shape::MicroTime => time(raw.bytes(number)?)?.map_or(Value::Null, scalar::format_micro_time),
-            Shape::Duration => Value::String(scalar::format_duration(first_int(raw.bytes(number)?)?)),
+            Shape::Duration => Value::String(duration::format_nanos(first_int(raw.bytes(number)?)?)),
             Shape::Any | Shape::FieldsV1 => self.embedded(raw.bytes(number)?, depth)?,
             Shape::Strings => {
                 let mut list = Vec::new();

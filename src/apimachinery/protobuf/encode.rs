@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::wire::Writer;
 use super::{MAGIC, Message, ProtobufError, envelope};
 use crate::Object;
+use crate::duration;
 use crate::schema::{Field, Number, Schema, Shape, Type, scalar};
 
 /// Encodes an object or a list of objects, in its envelope.
@@ -162,7 +163,7 @@ fn write(shape: &Shape, number: u32, value: &Value, field: &Field, writer: &mut 
             let nanos = if value.is_null() {
                 0
             } else {
-                scalar::parse_duration(text()?).map_err(ProtobufError::Value)?
+                duration::parse_nanos(text()?).map_err(|error| ProtobufError::Value(error.to_string()))?
             };
             return writer.message(number, |inner| {
                 inner.int(1, nanos);

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::{Timestamp, tz::Offset};
 use serde_json::Value;
 
+use crate::duration;
 use crate::quantity::Quantity;
 
 /// Writes floating point as Go does: whole numbers without a fraction.
@@ -211,88 +212,9 @@ impl TimeReader<'_> {
     }
 }
 
-/// Nanoseconds of a unit of Go's durations.
-fn unit(name: &str) -> Option<f64> {
-    Some(match name {
-        "ns" => 1.0,
-        "us" | "µs" | "μs" => 1e3,
-        "ms" => 1e6,
-        "s" => 1e9,
-        "m" => 60e9,
-        "h" => 3600e9,
-        _ => return None,
-    })
-}
-
-/// Parses a length of time such as `1h30m`, into nanoseconds.
-pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
-    let invalid = || format!("time: invalid duration {text:?}");
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Ok(0);
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    let mut total = 0.0_f64;
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(|c| c.is_ascii_digit() || *c == b'.').count();
-        let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
-        rest = &rest[digits..];
-        let length = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
-        if length == 0 {
-            return Err(format!("time: missing unit in duration {text:?}"));
-        }
-        let name = &rest[..length];
-        total += number * unit(name).ok_or_else(|| format!("time: unknown unit {name:?} in duration {text:?}"))?;
-        rest = &rest[length..];
-    }
-    if total > 9.2e18 {
-        return Err(invalid());
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "checked just above")]
-    let nanos = total as i64;
-    Ok(if negative { -nanos } else { nanos })
-}
-
-/// Writes nanoseconds as Go writes durations: `1h0m0s`, `1.5s`, `100ms`.
-pub(crate) fn format_duration(nanos: i64) -> String {
-    let total = nanos.unsigned_abs();
-    let sign = if nanos < 0 { "-" } else { "" };
-    let fraction = |whole: u64, part: u64, width: usize, unit: &str| {
-        let digits = format!("{part:0width$}");
-        let digits = digits.trim_end_matches('0');
-        if digits.is_empty() {
-            format!("{sign}{whole}{unit}")
-        } else {
-            format!("{sign}{whole}.{digits}{unit}")
-        }
-    };
-    match total {
-        0 => "0s".to_owned(),
-        1..1_000 => format!("{sign}{total}ns"),
-        1_000..1_000_000 => fraction(total / 1_000, total % 1_000, 3, "µs"),
-        1_000_000..1_000_000_000 => fraction(total / 1_000_000, total % 1_000_000, 6, "ms"),
-        _ => {
-            let seconds = total / 1_000_000_000;
-            let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-            let tail = fraction(seconds % 60, total % 1_000_000_000, 9, "s");
-            let tail = tail.trim_start_matches('-');
-            match (hours, minutes) {
-                (0, 0) => format!("{sign}{tail}"),
-                (0, _) => format!("{sign}{minutes}m{tail}"),
-                _ => format!("{sign}{hours}h{minutes}m{tail}"),
-            }
-        }
-    }
-}
-
 /// The canonical text of a length of time.
 pub(super) fn duration(text: &str) -> Result<String, String> {
-    parse_duration(text).map(format_duration)
+    duration::parse_nanos(text)
+        .map(duration::format_nanos)
+        .map_err(|error| error.to_string())
 }

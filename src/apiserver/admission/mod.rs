@@ -1,5 +1,6 @@
 //! Admission: what is added to, or refused of, a write besides the kind's own rules.
 
+mod accounts;
 pub mod allocator;
 mod pods;
 pub mod services;
@@ -27,6 +28,9 @@ const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 pub async fn mutate_create(registry: &Registry, write: &Write<'_>, object: &mut Object) -> Result<(), Status> {
     namespace_takes(registry, write, object).await?;
     if write.resource.stored.kind == "Pod" && write.subresource.is_empty() {
+        if registry.admits_accounts {
+            accounts::complete(registry, write, object).await?;
+        }
         pods::complete(registry, write, object).await?;
     }
     Ok(())

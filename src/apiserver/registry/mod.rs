@@ -137,6 +137,8 @@ pub struct Registry {
     pub profile: Profile,
     /// Hands out what Services hold; `None` stores Services as they come.
     pub allocator: Option<Arc<Allocator>>,
+    /// Whether new pods are given the credentials of their ServiceAccount.
+    pub admits_accounts: bool,
     prefix: String,
     /// What roles and bindings grant, once it is known; unset without RBAC.
     pub policy: OnceLock<Arc<Policy>>,
@@ -174,6 +176,7 @@ impl Registry {
             storage,
             profile,
             allocator,
+            admits_accounts: profile == Profile::Member,
             policy: OnceLock::new(),
             prefix: format!("{prefix}/"),
             resources,

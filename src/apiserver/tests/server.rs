@@ -460,3 +460,39 @@ async fn every_answer_has_the_standard_headers() {
         413
     );
 }
+
+#[tokio::test]
+async fn a_pod_gets_the_credentials_of_its_account() {
+    const PODS: &str = "/api/v1/namespaces/default/pods";
+    let cluster = Cluster::start(Profile::Member).await;
+    let pod = |name: &str, account: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+            "serviceAccountName": account, "containers": [{"name": "c", "image": "i"}]}})
+    };
+    let created = cluster.post(PODS, &pod("a", "")).await.json();
+    assert_eq!(created["spec"]["serviceAccountName"], "default");
+    let volume = &created["spec"]["volumes"][0];
+    assert_eq!(
+        volume["projected"]["sources"][0]["serviceAccountToken"]["path"],
+        "token"
+    );
+    let mount = &created["spec"]["containers"][0]["volumeMounts"][0];
+    assert_eq!(mount["name"], volume["name"]);
+    assert_eq!(mount["mountPath"], "/var/run/secrets/kubernetes.io/serviceaccount");
+
+    let refused = cluster.post(PODS, &pod("b", "none")).await;
+    assert_eq!(refused.code, 403);
+    assert_eq!(
+        refused.message(),
+        "pods \"b\" is forbidden: error looking up service account default/none: serviceaccount \"none\" not found"
+    );
+
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "plain"},
+        "automountServiceAccountToken": false, "imagePullSecrets": [{"name": "registry"}]});
+    cluster
+        .post("/api/v1/namespaces/default/serviceaccounts", &account)
+        .await;
+    let created = cluster.post(PODS, &pod("c", "plain")).await.json();
+    assert!(created["spec"]["volumes"].is_null(), "{created}");
+    assert_eq!(created["spec"]["imagePullSecrets"], json!([{"name": "registry"}]));
+}

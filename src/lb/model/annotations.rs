@@ -90,27 +90,11 @@ pub(super) fn settings(ingress: &Object, service: Option<&Object>, mut wrong: im
     settings
 }
 
-/// A positive Go duration: numbers with units (`ms`, `s`, `m`, `h`), as `1m30s`.
+/// A positive Go duration, as `1m30s`.
 pub fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, unit) = rest.split_at(digits);
-        let letters = unit
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(unit.len());
-        let (unit, after) = unit.split_at(letters);
-        let scale = match unit {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        seconds += number.parse::<f64>().ok()? * scale;
-        rest = after;
-    }
     // A century is longer than any timeout that is meant.
-    (seconds > 0.0 && seconds < 3.2e9).then(|| Duration::from_secs_f64(seconds))
+    let meant = Duration::from_nanos(1)..Duration::from_secs(3_200_000_000);
+    apimachinery::duration::parse(text)
+        .ok()
+        .filter(|given| meant.contains(given))
 }
