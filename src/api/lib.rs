@@ -13,6 +13,7 @@ pub mod kinds;
 pub mod overrides;
 pub mod preferences;
 mod printers;
+pub mod scale;
 mod strategy;
 mod validation;
 mod warnings;

@@ -5,6 +5,7 @@ use apimachinery::{
     patch::{json_patch, merge_patch, strategic_merge},
     schema::decode_json,
     status::Status,
+    text::go_value,
 };
 use bytes::Bytes;
 use http::header;
@@ -168,6 +169,17 @@ impl<'a> Patch<'a> {
         Ok(object)
     }
 
+    /// The message has no kind.
+    fn misfit(&self, shown: String, why: &str) -> Status {
+        let strategic = matches!(self.how, How::Strategic(_));
+        let why = strategic
+            .then(|| apimachinery::schema::converter_words(why))
+            .flatten()
+            .unwrap_or_else(|| why.to_owned());
+        let detail = apimachinery::field::invalid("patch", &shown.into(), &why);
+        apimachinery::field::to_status("", "", "", &vec![detail])
+    }
+
     fn judge_duplicates(&self, duplicates: &[String]) -> Result<(), Status> {
         let texts: Vec<String> = duplicates
             .iter()
@@ -189,14 +201,17 @@ impl<'a> Patch<'a> {
     fn checked(&self, decoded: Decoded) -> Result<Object, Status> {
         let validation = self.options.field_validation;
         let Target { api_version, kind, .. } = &self.target;
-        let is_apply = self.is_apply();
-        let patched = if is_apply { Value::Null } else { decoded.object.clone() };
+        // A patched object that does not fit is unprocessable. Kube shows the object, but of a strategic patch itself.
+        let shown = match &self.how {
+            How::Apply(_) => None,
+            How::Strategic(patch) => Some(go_value(patch)),
+            How::Json(_) | How::Merge(_) => Some(decoded.object.to_string()),
+        };
         let object = body::check(decoded, api_version, kind, validation, &self.warnings).map_err(|status| {
-            // A patched object that does not fit is unprocessable.
             let prefix = format!(" cannot be handled as a {kind}: ");
-            match status.message.split_once(&prefix).filter(|_| !is_apply) {
-                Some((_, why)) => misfit(&patched, why),
-                None => status,
+            match (shown, status.message.split_once(&prefix)) {
+                (Some(shown), Some((_, why))) => self.misfit(shown, why),
+                _ => status,
             }
         })?;
         let (name, wanted) = (metadata::text(&object, "name"), self.context.info.name.as_str());
@@ -207,12 +222,6 @@ impl<'a> Patch<'a> {
         }
         Ok(object)
     }
-}
-
-/// The message has the whole object and no kind.
-fn misfit(patched: &Object, why: &str) -> Status {
-    let detail = apimachinery::field::invalid("patch", &patched.to_string().into(), why);
-    apimachinery::field::to_status("", "", "", &vec![detail])
 }
 
 fn document(bytes: &Bytes, prefix: &str) -> Result<Value, Status> {

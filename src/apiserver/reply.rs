@@ -119,11 +119,6 @@ pub fn status(status: &Status, format: Format, pretty: bool) -> Reply {
         transform: Transform::None,
         pretty,
     };
-    // Who accepts nothing is answered like a person.
-    let accepted = Accepted {
-        pretty: pretty || status.code == 406,
-        ..accepted
-    };
     let plain = Accepted {
         format: Format::Json,
         ..accepted

@@ -1,5 +1,6 @@
 //! Tables: what `kubectl get` shows.
 
+use api::Column;
 use apimachinery::Object;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -30,10 +31,10 @@ impl Include {
     }
 }
 
-/// `columnDefinitions` of a kind.
+/// `columnDefinitions` of a kind's columns.
 #[must_use]
-pub fn columns(resource: &Resource) -> Value {
-    let all = resource.stored.columns.iter().map(|c| {
+pub fn columns(columns: &[Column]) -> Value {
+    let all = columns.iter().map(|c| {
         json!({"name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority})
     });
     Value::Array(all.collect())

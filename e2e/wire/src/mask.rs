@@ -48,6 +48,13 @@ fn member(key: &str, value: &mut Value) {
         }),
         other => {
             if let Value::Array(items) = other {
+                if key == "managedFields" {
+                    items.sort_by_cached_key(writer);
+                }
+                // Kube tells these in the order that a map of bindings happens to have.
+                if matches!(key, "resourceRules" | "nonResourceRules") {
+                    items.sort_by_cached_key(Value::to_string);
+                }
                 for item in items.iter_mut() {
                     if let Value::String(text) = item {
                         *text = mask_text(text);
@@ -57,6 +64,13 @@ fn member(key: &str, value: &mut Value) {
             mask(other);
         }
     }
+}
+
+/// What entries of `managedFields` are in the order of, but for their times: these tell only whether the clock moved on
+/// to another second between two requests.
+fn writer(entry: &Value) -> [String; 4] {
+    ["operation", "manager", "apiVersion", "subresource"]
+        .map(|name| entry.get(name).and_then(Value::as_str).unwrap_or_default().to_owned())
 }
 
 /// The name that the server completed, if the answer is such an object.
@@ -111,8 +125,19 @@ fn table(value: &mut Value) {
             if cell.as_str().is_some_and(|text| text.starts_with("10.0.")) {
                 *cell = Value::from("<ip>");
             }
+            if let Some(ports) = cell.as_str().and_then(without_node_port) {
+                *cell = Value::from(ports);
+            }
         }
     }
+}
+
+/// `80:31234/TCP` with its node port, which is a random one, masked.
+fn without_node_port(text: &str) -> Option<String> {
+    let (port, rest) = text.split_once(':')?;
+    let (node_port, protocol) = rest.split_once('/')?;
+    let numbers = [port, node_port].map(|number| number.parse::<u16>().is_ok());
+    (numbers == [true, true]).then(|| format!("{port}:<port>/{protocol}"))
 }
 
 fn is_age(text: &str) -> bool {

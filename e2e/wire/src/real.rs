@@ -16,6 +16,14 @@ pub const ADMIN_TOKEN: &str = "admintoken";
 /// Users by token, in kube-apiserver's form.
 pub const TOKENS: &str = "admintoken,admin,admin-uid,\"system:masters\"\nbobtoken,bob,bob-uid\n";
 
+/// Admission that is off, because nobody here plays the other half of it: accounts and the certificates they trust come
+/// from a controller, and so does whatever takes the protection of volumes and the taint of new nodes away again.
+const UNADMITTED: [&str; 3] = [
+    "ServiceAccount",
+    "StorageObjectInUseProtection",
+    "TaintNodesByCondition",
+];
+
 /// A running kube-apiserver; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Real {
@@ -80,7 +88,7 @@ pub async fn start(binaries: &Path) -> Result<Real> {
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--service-account-key-file={}", path("sa.pub")),
             format!("--service-account-signing-key-file={}", path("sa.key")),
-            "--disable-admission-plugins=ServiceAccount".to_owned(),
+            format!("--disable-admission-plugins={}", UNADMITTED.join(",")),
         ],
     )?);
     let client = Client::new(&format!("https://127.0.0.1:{port}"), &ca, ADMIN_TOKEN)?;

@@ -1,6 +1,6 @@
 //! Event in `events.k8s.io/v1`: the newer names for the objects that are stored as core events.
 
-use apimachinery::{Object, field::ErrorList};
+use apimachinery::{Object, field::ErrorList, names};
 use serde_json::Value;
 
 use crate::{
@@ -62,6 +62,11 @@ fn from_storage(object: &mut Object) {
 fn strict(event: &Object) -> ErrorList {
     let mut errors = ErrorList::new();
     let at = |name: &str| At::field(event, name);
+    let name = At::new(&event["metadata"]["name"], "metadata.name");
+    if name.is_set() {
+        let problems = names::dns1123_subdomain(name.text());
+        errors.extend(problems.iter().map(|problem| name.invalid(problem)));
+    }
     if at("series").is_set() && int(&event["series"]["count"]) < 2 {
         errors.push(At::new(&Value::Null, "series.count").invalid_value(&"".into(), "should be at least 2"));
     }

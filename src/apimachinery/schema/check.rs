@@ -62,6 +62,35 @@ impl Schema {
     }
 }
 
+/// What the converter, which strategic merge patches go through, says where the JSON decoder says `error`
+/// ([`Report::error`]); `None` if it says the same.
+#[must_use]
+pub fn converter_words(error: &str) -> Option<String> {
+    let (head, wanted) = error
+        .strip_prefix("json: cannot unmarshal ")?
+        .rsplit_once(" of type ")?;
+    let (kind, name) = match head.split(' ').next()? {
+        "string" => ("string", "string"),
+        "bool" => ("bool", "bool"),
+        "number" => ("int64", "int64"),
+        "array" => ("slice", "[]interface {}"),
+        "object" => ("map", "map[string]interface {}"),
+        _ => return None,
+    };
+    if wanted.starts_with("[]") {
+        return Some(format!("cannot restore slice from {kind}"));
+    }
+    if wanted.starts_with("map[") {
+        return Some(format!("cannot restore map from {kind}"));
+    }
+    let is_struct = Schema::global().types.iter().any(|ty| ty.go_name() == wanted);
+    Some(if is_struct {
+        format!("cannot restore struct from: {kind}")
+    } else {
+        format!("cannot convert {name} to {wanted}")
+    })
+}
+
 struct Pass<'a> {
     schema: &'a Schema,
     report: Report,

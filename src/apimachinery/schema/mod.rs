@@ -15,7 +15,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-pub use check::Report;
+pub use check::{Report, converter_words};
 pub use raw::{Raw, RawError, decode_json, decode_yaml};
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {

@@ -9,6 +9,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use crate::text::go_quote;
+
 /// A decoded body.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Raw {
@@ -352,10 +354,6 @@ fn quoted(c: u8) -> String {
     match c {
         b'\'' => r"'\''".to_owned(),
         b'"' => "'\"'".to_owned(),
-        b'\n' => r"'\n'".to_owned(),
-        b'\t' => r"'\t'".to_owned(),
-        b'\r' => r"'\r'".to_owned(),
-        0x20..0x7f => format!("'{}'", char::from(c)),
-        _ => format!("{:?}", char::from(c)),
+        _ => format!("'{}'", go_quote(&char::from(c).to_string()).trim_matches('"')),
     }
 }

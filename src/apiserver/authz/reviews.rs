@@ -78,6 +78,11 @@ impl Spec {
     }
 
     fn decide(&self, authorizer: &dyn Authorizer, user: &UserInfo) -> Result<Decision, Status> {
+        if let (Some(_), Some(path)) = (&self.resource_attributes, &self.non_resource_attributes) {
+            let shown = json!({"Path": path.path, "Verb": path.verb});
+            let detail = "cannot be specified in combination with resourceAttributes";
+            return Err(invalid(field::invalid("spec.nonResourceAttributes", &shown, detail)));
+        }
         let Some((verb, target)) = self.question() else {
             let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
             return Err(invalid(field::invalid("spec.resourceAttributes", &Value::Null, detail)));
@@ -176,6 +181,7 @@ pub fn self_subject_rules(authorizer: &dyn Authorizer, user: &UserInfo, mut revi
     }
     let (rules, errors) = authorizer.rules_for(user, namespace);
     let (paths, resources): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| !rule.non_resource_urls.is_empty());
+    review["metadata"] = json!({});
     review["spec"] = json!({});
     review["status"] = json!({
         "resourceRules": resources,

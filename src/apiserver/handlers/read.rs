@@ -18,7 +18,12 @@ use crate::{
 /// 400 for unknown values.
 pub fn include(context: &Context) -> Result<Include, Status> {
     let text = context.query.text("includeObject");
-    Include::parse(text).ok_or_else(|| errors::bad_request(format!("unrecognized includeObject value: {text:?}")))
+    Include::parse(text).ok_or_else(|| {
+        let why = "must be 'Metadata', 'Object', 'None', or empty";
+        errors::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {text:?}: {why}"
+        ))
+    })
 }
 
 /// A single object as the client wants it. `stored` is in the stored version.
@@ -41,7 +46,7 @@ pub fn shaped(
         Transform::Table(version) => {
             let metadata = json!({"resourceVersion": stored["metadata"]["resourceVersion"]});
             let row = table::row(resource, stored, include(context)?, version, context.now);
-            table::table(version, metadata, table::columns(resource), vec![row])
+            table::table(version, metadata, table::columns(resource.stored.columns), vec![row])
         }
     };
     reply::object(code, &object, accepted)
@@ -160,7 +165,12 @@ fn shaped_list(context: &Context, resource: &Resource, page: &ListPage, transfor
             let include = include(context)?;
             let rows = objects.map(|o| Ok(table::row(resource, o?, include, version, context.now)));
             let rows = rows.collect::<Result<Vec<_>, Status>>()?;
-            Ok(table::table(version, metadata, table::columns(resource), rows))
+            Ok(table::table(
+                version,
+                metadata,
+                table::columns(resource.stored.columns),
+                rows,
+            ))
         }
         Transform::Metadata(version) => {
             let items = objects

@@ -1,6 +1,10 @@
 //! POST of reviews, which are answered and not stored, and of TokenRequests.
 
-use apimachinery::{Object, status::Status};
+use apimachinery::{
+    Object,
+    managed_fields::{UpdateRequest, track_update},
+    status::Status,
+};
 use bytes::Bytes;
 use http::header;
 
@@ -42,7 +46,8 @@ async fn answer(context: &Context, resource: &Resource, bytes: &Bytes) -> Result
         "SelfSubjectRulesReview" => access::self_subject_rules(authorizer, &context.user, review)?,
         _ => return Err(errors::unknown_resource()),
     };
-    if !owned.is_null() {
+    // Kube answers this one with an object of its own making.
+    if !owned.is_null() && resource.def.kind != "SelfSubjectRulesReview" {
         reviewed["metadata"]["managedFields"] = owned;
     }
     write::answer(context, resource, 201, reviewed)
@@ -59,7 +64,15 @@ pub async fn token(context: &Context, accounts: &Resource, bytes: &Bytes) -> Res
     let options = write::options(context, "CreateOptions")?;
     let format = body::format_of(context.header(header::CONTENT_TYPE))?;
     let decoded = body::decode(bytes, format, KIND)?;
-    let request = body::check(decoded, API_VERSION, KIND, options.field_validation, &context.warnings)?;
+    let mut request = body::check(decoded, API_VERSION, KIND, options.field_validation, &context.warnings)?;
+    let owner = UpdateRequest {
+        live: None,
+        manager: &options.field_manager,
+        subresource: "token",
+        type_name: "io.k8s.api.authentication.v1.TokenRequest",
+        now: context.now,
+    };
+    track_update(&mut request, &owner);
     let registry = &context.server.registry;
     let account = codec::decode(
         &registry
@@ -69,7 +82,8 @@ pub async fn token(context: &Context, accounts: &Resource, bytes: &Bytes) -> Res
     let access = &context.server.access;
     let tokens = access.authentication().service_accounts();
     let id = uuid::Uuid::new_v4().to_string();
-    let issued = identity::token_request(tokens, access.objects(), &account, request, context.now, id).await?;
+    let mut issued = identity::token_request(tokens, access.objects(), &account, request, context.now, id).await?;
+    codec::normalize(&mut issued);
     reply::object(201, &issued, &accepted)
 }
 

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Context, write};
+use super::{Context, read, write};
 use crate::{
     errors,
     patch::{Patch, Target},
     registry::{Resource, codec, metadata, update::Change},
     reply::{self, Reply},
-    request::{body, negotiate::Offer},
+    request::{Accepted, Transform, body, negotiate::Offer},
+    table::{self, Include},
 };
 
 const API_VERSION: &str = "autoscaling/v1";
@@ -139,6 +140,26 @@ impl Change for Rescale<'_> {
     }
 }
 
+/// A Scale as the client wants it.
+fn shaped(context: &Context, scale: Object, accepted: &Accepted) -> Result<Reply, Status> {
+    let shaped = match accepted.transform {
+        Transform::None => scale,
+        Transform::Metadata(version) => table::partial(scale, version),
+        Transform::Table(version) => {
+            let cells = api::scale::row(&scale, context.now);
+            let about = json!({"resourceVersion": scale["metadata"]["resourceVersion"]});
+            let object = match read::include(context)? {
+                Include::None => Value::Null,
+                Include::Metadata => table::partial(scale, version),
+                Include::Object => scale,
+            };
+            let row = json!({"cells": cells, "object": object});
+            table::table(version, about, table::columns(api::scale::COLUMNS), vec![row])
+        }
+    };
+    reply::object(200, &shaped, accepted)
+}
+
 /// Serves the subresource.
 ///
 /// # Errors
@@ -188,5 +209,5 @@ pub async fn serve(context: &Context, resource: &Resource, bytes: &Bytes) -> Res
         }
         _ => return Err(errors::method_not_allowed()),
     };
-    reply::object(200, &of(&object), &accepted)
+    shaped(context, of(&object), &accepted)
 }

@@ -133,7 +133,7 @@ impl Framer {
         if self.columns_sent {
             Value::Null
         } else {
-            table::columns(&self.resource)
+            table::columns(self.resource.stored.columns)
         }
     }
 

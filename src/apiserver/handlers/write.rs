@@ -200,18 +200,23 @@ fn delete_options(context: &Context, bytes: &Bytes) -> Result<DeleteOptions, Sta
     DeleteOptions::parse(Some(&object), &context.query)
 }
 
-/// DELETE of an object.
-///
-/// # Errors
-/// What the client is told.
-pub async fn delete(context: &Context, resource: &Resource, bytes: &Bytes) -> Result<Reply, Status> {
-    let options = delete_options(context, bytes)?;
+/// Who deletes jobs without a word about their pods is told that these stay.
+fn warn_of_orphans(context: &Context, resource: &Resource, options: &DeleteOptions) {
     if options.propagation.is_none() && resource.stored.orphans_by_default && resource.stored.group == "batch" {
         context.warnings.add(
             "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or \
              set propagationPolicy=Orphan to suppress this warning",
         );
     }
+}
+
+/// DELETE of an object.
+///
+/// # Errors
+/// What the client is told.
+pub async fn delete(context: &Context, resource: &Resource, bytes: &Bytes) -> Result<Reply, Status> {
+    let options = delete_options(context, bytes)?;
+    warn_of_orphans(context, resource, &options);
     let delete = Delete {
         resource,
         namespace: if resource.namespaced() {
@@ -240,6 +245,7 @@ pub async fn delete(context: &Context, resource: &Resource, bytes: &Bytes) -> Re
 /// What the client is told.
 pub async fn delete_collection(context: &Context, resource: &Resource, bytes: &Bytes) -> Result<Reply, Status> {
     let options = delete_options(context, bytes)?;
+    warn_of_orphans(context, resource, &options);
     let list = ListOptions::parse(&context.query, false)?;
     let selection = Selection::parse(resource, &list.label_selector, &list.field_selector)?;
     let registry = &context.server.registry;

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use crate::errors;
-use apimachinery::status::Status;
+use apimachinery::{schema::decode_json, status::Status};
 
 #[derive(Serialize, Deserialize)]
 struct Wire {
@@ -49,7 +49,8 @@ impl Token {
         let bytes = URL_SAFE_NO_PAD
             .decode(text.trim_end_matches('='))
             .map_err(|e| wrong(&e.to_string()))?;
-        let wire: Wire = serde_json::from_slice(&bytes).map_err(|e| wrong(&e.to_string()))?;
+        let document = decode_json(&bytes).map_err(|e| wrong(&e.to_string()))?.value;
+        let wire = Wire::deserialize(document).map_err(|e| wrong(&e.to_string()))?;
         if wire.v != VERSION {
             return Err(wrong(&format!(
                 "server does not recognize this encoded version {:?}",

@@ -207,8 +207,8 @@ fn check_preconditions(delete: &Delete<'_>, object: &Object) -> Result<(), Statu
             let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {is}");
             return Err(errors::conflict(delete.resource, delete.name, &why));
         }
-        let kind = delete.resource.def.kind;
-        let group = delete.resource.def.group;
+        let kind = delete.resource.stored.kind;
+        let group = delete.resource.stored.group;
         let qualified = if group.is_empty() {
             kind.to_owned()
         } else {
@@ -225,7 +225,7 @@ fn check_preconditions(delete: &Delete<'_>, object: &Object) -> Result<(), Statu
         );
         let details = StatusDetails {
             name: delete.name.into(),
-            group: delete.resource.def.group.into(),
+            group: group.into(),
             kind: kind.into(),
             ..StatusDetails::default()
         };
@@ -302,14 +302,9 @@ fn set_deletion(metadata: &mut serde_json::Map<String, Value>, now: Timestamp, s
     metadata.insert("deletionGracePeriodSeconds".into(), seconds.into());
 }
 
-/// What went at once although its kind has a grace period says so: it was given none.
+/// What went at once although its kind, which is Pod alone, has a grace period says so: it was given none.
 fn finish(delete: &Delete<'_>, object: &mut Object) {
-    let kind = delete.resource.stored;
-    if kind
-        .strategy
-        .grace_period(object, delete.options.grace_period_seconds)
-        .is_none()
-    {
+    if delete.resource.stored.kind != "Pod" {
         return;
     }
     let deleting = metadata::is_deleting(object);

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use apimachinery::status::Status;
+use apimachinery::{
+    duration::{self, DurationError},
+    status::Status,
+};
 use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
@@ -104,8 +107,15 @@ impl Server {
             let status = Status::too_many_requests("too many requests, please try again later", 1);
             return refuse(context, &status);
         };
+        let limit = match self.time_for(context) {
+            Ok(limit) => limit,
+            Err(error) => {
+                let text = format!("invalid timeout specified in the request URL - {error}");
+                return refuse(context, &errors::bad_request(text));
+            }
+        };
         let work = AssertUnwindSafe(self.dispatch(context.clone(), incoming)).catch_unwind();
-        let result = tokio::time::timeout(self.request_timeout, work).await;
+        let result = tokio::time::timeout(limit, work).await;
         match result {
             Ok(Ok(Ok(reply))) => reply,
             Ok(Ok(Err(status))) => refuse(context, &status),
@@ -116,6 +126,17 @@ impl Server {
             }
             Err(_elapsed) => refuse(context, &timed_out()),
         }
+    }
+
+    /// How long a request may take: as long as it asks for, but not longer than any may.
+    fn time_for(&self, context: &Context) -> Result<Duration, DurationError> {
+        let asked = context.query.text("timeout");
+        if asked.is_empty() || load::is_long_running(context) {
+            return Ok(self.request_timeout);
+        }
+        let nanos = u64::try_from(duration::parse_nanos(asked)?).unwrap_or(0);
+        let asked = Some(Duration::from_nanos(nanos)).filter(|asked| !asked.is_zero());
+        Ok(asked.map_or(self.request_timeout, |asked| asked.min(self.request_timeout)))
     }
 
     async fn dispatch(&self, context: Arc<Context>, incoming: Incoming) -> Result<Reply, Status> {
@@ -206,8 +227,11 @@ fn new_audit_id() -> HeaderValue {
 /// An error, in the format the client asked for as far as that goes.
 fn refuse(context: &Context, status: &Status) -> Reply {
     let accepted = context.accepted(Offer::Plain);
+    // Who accepts no form there is, is answered like a person. `application/*` is one, but not to the router.
+    let unreadable = accepted.is_err() && !context.header(header::ACCEPT).contains("application/*");
+    let pretty = context.pretty() || unreadable || (status.code == 406 && status.details.is_none());
     let format = accepted.map_or(Format::Json, |accepted: Accepted| accepted.format);
-    reply::status(status, format, context.pretty())
+    reply::status(status, format, pretty)
 }
 
 /// Adds what every answer has.

@@ -58,6 +58,11 @@ impl Strategy for Event {
         validate(object, "reportingComponent")
     }
 
+    // Old clients name events as they like.
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        names::path_segment_name(name)
+    }
+
     fn selectable_values(&self, object: &Object) -> Vec<String> {
         let involved = &object["involvedObject"];
         let mut source = text(&object["source"]["component"]);

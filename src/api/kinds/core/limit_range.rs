@@ -6,7 +6,7 @@ use apimachinery::{Object, field::ErrorList, quantity::Quantity};
 use serde_json::Value;
 
 use crate::{
-    json::{default_to, entries, items_mut, map_mut},
+    json::{default_to, entries, items_mut, map_mut, put, text},
     kind::{CREATED_AT, KindDef, MEMBER, Strategy},
     printers,
     validation::{At, resources},
@@ -34,6 +34,14 @@ impl Strategy for LimitRange {
             fill(limit, "default", "max");
             fill(limit, "defaultRequest", "default");
             fill(limit, "defaultRequest", "min");
+        }
+    }
+
+    /// One that nobody names is named by its uid.
+    fn prepare_for_create(&self, object: &mut Object) {
+        if text(&object["metadata"]["name"]).is_empty() {
+            let uid = object["metadata"]["uid"].clone();
+            put(map_mut(object, "metadata"), "name", uid);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Secret.
 
-use apimachinery::{Object, field::ErrorList};
+use apimachinery::{Object, field::ErrorList, schema::decode_json};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::Value;
 
@@ -130,16 +130,9 @@ fn docker_config(entry: &At<'_>, errors: &mut ErrorList) {
         return;
     }
     let bytes = BASE64.decode(entry.text()).unwrap_or_default();
-    let problem = match serde_json::from_slice::<Value>(&bytes) {
-        Ok(Value::Object(_) | Value::Null) => return,
+    let problem = match decode_json(&bytes) {
+        Ok(raw) if raw.value.is_object() || raw.value.is_null() => return,
         Ok(_) => "json: cannot unmarshal value into Go value of type map[string]interface {}".to_owned(),
-        Err(error) if error.is_eof() => "unexpected end of JSON input".to_owned(),
-        Err(_) if bytes.first().is_some_and(u8::is_ascii_alphabetic) => {
-            format!(
-                "invalid character '{}' looking for beginning of value",
-                char::from(bytes[0])
-            )
-        }
         Err(error) => error.to_string(),
     };
     errors.push(entry.invalid_value(&"<secret contents redacted>".into(), &problem));
