@@ -121,12 +121,14 @@ fn outcome(served: &'static KindDef, mut object: Object, old: Option<&Object>, s
         }
         Some(old) if status => {
             strategy.prepare_for_status_update(&mut object, old);
-            errors.extend(validation::object_meta_update(&object, old));
+            errors.extend(validation::object_meta_update(&object, old, served.namespaced));
+            errors.extend(validation::object_meta_update_of_kind(&object, old));
             errors.extend(strategy.validate_status_update(&object, old));
         }
         Some(old) => {
             strategy.prepare_for_update(&mut object, old);
-            errors.extend(validation::object_meta_update(&object, old));
+            errors.extend(validation::object_meta_update(&object, old, served.namespaced));
+            errors.extend(validation::object_meta_update_of_kind(&object, old));
             errors.extend(strategy.validate_update(&object, old));
         }
     }

@@ -266,29 +266,6 @@ async fn objects_are_changed_in_every_way() {
             "apply --server-side --field-manager=other -f other.yaml",
             "conflicts with \"kubectl\"",
         );
-        kubectl.says("diff --server-side -f c.yaml", "");
-        kubectl.says("label cm c tier=front", "configmap/c labeled");
-        kubectl.says("annotate cm c note=this", "configmap/c annotated");
-        kubectl.says(
-            "patch cm c --type=merge -p {\"data\":{\"m\":\"1\"}}",
-            "configmap/c patched",
-        );
-        kubectl.says("patch cm c -p {\"data\":{\"s\":\"1\"}}", "configmap/c patched");
-        kubectl.says(
-            "patch cm c --type=json -p [{\"op\":\"remove\",\"path\":\"/data/s\"}]",
-            "configmap/c patched",
-        );
-        kubectl.says("wait --for=jsonpath={.data.m}=1 cm/c --timeout=30s", "condition met");
-        kubectl.says("delete cm c --wait=false", "deleted");
-        kubectl.says("wait --for=delete cm/c --timeout=30s", "");
-        kubectl.file(
-            "bad.yaml",
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad}\ndat: {}\n",
-        );
-        kubectl.refuses("create -f bad.yaml", "unknown field \"dat\"");
-        kubectl.file("pruned.yaml", &CONFIG.replace("name: c", "name: gone"));
-        kubectl.says("apply -f pruned.yaml", "configmap/gone created");
-        kubectl.says("apply --prune -l set=one -f c.yaml", "configmap/gone pruned");
     })
     .await;
 }
