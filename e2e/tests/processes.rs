@@ -15,24 +15,23 @@ struct Process {
 }
 
 impl Process {
-    fn start(dir: &Path, name: &'static str, arguments: &[&str]) -> Self {
+    fn start(dir: &Path, name: &'static str, arguments: &[&str]) -> std::io::Result<Self> {
         let log = dir.join(format!("{name}.log"));
-        let file = std::fs::File::create(&log).unwrap();
+        let file = std::fs::File::create(&log)?;
         let child = Command::new(binary("federation"))
             .args(["--log-format=json", name])
             .args(arguments)
             .stdin(Stdio::null())
-            .stdout(file.try_clone().unwrap())
+            .stdout(file.try_clone()?)
             .stderr(file)
-            .spawn()
-            .unwrap();
-        Self { name, child, log }
+            .spawn()?;
+        Ok(Self { name, child, log })
     }
 
     /// SIGTERM ends it with exit status 0; every line it has logged is JSON with a time, a level and a message.
-    fn stop(mut self) {
+    fn stop(mut self) -> std::io::Result<()> {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-TERM", &pid]).status()?.success());
         let status = eventually(
             &format!("{} stops", self.name),
             Duration::from_secs(30),
@@ -41,7 +40,7 @@ impl Process {
                 other => Err(format!("{other:?}")),
             },
         );
-        let log = std::fs::read_to_string(&self.log).unwrap();
+        let log = std::fs::read_to_string(&self.log)?;
         assert!(status.success(), "{}: {status}: {log}", self.name);
         assert!(!log.is_empty(), "{} says nothing", self.name);
         for line in log.lines() {
@@ -53,6 +52,7 @@ impl Process {
                 self.name
             );
         }
+        Ok(())
     }
 }
 
@@ -69,7 +69,7 @@ fn raw(kubeconfig: &Path, path: &str) -> Result<String, String> {
         .args(["get", "--raw", path, "--kubeconfig"])
         .arg(kubeconfig)
         .output()
-        .unwrap();
+        .map_err(|e| e.to_string())?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
@@ -84,8 +84,11 @@ fn serves_its_health_as_api(name: &str, kubeconfig: &Path) {
     for path in ["/healthz", "/livez", "/readyz"] {
         assert_eq!(raw(kubeconfig, path).as_deref(), Ok("ok"), "{name} {path}");
     }
-    let metrics = raw(kubeconfig, "/metrics").unwrap();
-    assert!(metrics.contains("apiserver_request_total"), "{name}: {metrics}");
+    let metrics = raw(kubeconfig, "/metrics");
+    let counted = metrics
+        .as_ref()
+        .is_ok_and(|text| text.contains("apiserver_request_total"));
+    assert!(counted, "{name}: {metrics:?}");
 }
 
 fn serves_its_health_on(name: &str, address: SocketAddr) {
@@ -97,8 +100,9 @@ fn serves_its_health_on(name: &str, address: SocketAddr) {
             }
         });
     }
-    let metrics = get("127.0.0.1", address, "localhost", "/metrics").unwrap();
-    assert!(metrics.body.contains("# TYPE"), "{name}: {}", metrics.body);
+    let metrics = get("127.0.0.1", address, "localhost", "/metrics");
+    let typed = metrics.as_ref().is_ok_and(|answer| answer.body.contains("# TYPE"));
+    assert!(typed, "{name}: {metrics:?}");
 }
 
 #[test]
@@ -137,14 +141,14 @@ fn every_process_tells_its_health_and_stops_when_asked() {
     let data = |name: &str| format!("--data-dir={}", path(name).display());
     let server = ["--bind-address=127.0.0.1", "--secure-port=0"];
 
-    let apiserver = Process::start(dir.path(), "apiserver", &[server[0], server[1], &data("apiserver")]);
+    let apiserver = Process::start(dir.path(), "apiserver", &[server[0], server[1], &data("apiserver")]).unwrap();
     let federation = path("apiserver/admin.kubeconfig");
     serves_its_health_as_api("apiserver", &federation);
 
     let place = ["--name=here", "--region=us-east1", "--zone=us-east1-b"];
     let member_data = data("minicluster");
     let member = [&server[..], &place[..], &[&member_data]].concat();
-    let minicluster = Process::start(dir.path(), "minicluster", &member);
+    let minicluster = Process::start(dir.path(), "minicluster", &member).unwrap();
     let host = path("minicluster/admin.kubeconfig");
     serves_its_health_as_api("minicluster", &host);
 
@@ -154,7 +158,8 @@ fn every_process_tells_its_health_and_stops_when_asked() {
         dir.path(),
         "controller-manager",
         &[&kubeconfig, &host_kubeconfig, "--metrics-bind-address=127.0.77.1:10253"],
-    );
+    )
+    .unwrap();
     serves_its_health_on("controller-manager", SocketAddr::from(([127, 0, 77, 1], 10253)));
 
     let lb = Process::start(
@@ -167,13 +172,14 @@ fn every_process_tells_its_health_and_stops_when_asked() {
             "--metrics-bind-address=127.0.77.1:10254",
             "--access-log=off",
         ],
-    );
+    )
+    .unwrap();
     serves_its_health_on("lb", SocketAddr::from(([127, 0, 77, 1], 10254)));
 
-    lb.stop();
-    manager.stop();
-    minicluster.stop();
-    apiserver.stop();
+    lb.stop().unwrap();
+    manager.stop().unwrap();
+    minicluster.stop().unwrap();
+    apiserver.stop().unwrap();
 
     let all = Process::start(
         dir.path(),
@@ -185,7 +191,8 @@ fn every_process_tells_its_health_and_stops_when_asked() {
             &host_kubeconfig,
             "--http-bind-address=127.0.77.1:8081",
         ],
-    );
+    )
+    .unwrap();
     serves_its_health_as_api("standalone", &path("standalone/admin.kubeconfig"));
-    all.stop();
+    all.stop().unwrap();
 }
