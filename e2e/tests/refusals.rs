@@ -35,7 +35,6 @@ fn manifests_with_mistakes_are_refused_and_nothing_is_created() {
         ),
         (preferring(r#"{"clusters": {"*": {"weight": -1}}}"#), annotation),
         (preferring(r#"{"clusters": "#), annotation),
-        (preferring(r#"{"clusters": {"*": {"wait": 1}}}"#), "unknown field"),
     ];
     for (manifest, wanted) in cases {
         let error = federation.create_output(&manifest).expect_error();
@@ -45,6 +44,11 @@ fn manifests_with_mistakes_are_refused_and_nothing_is_created() {
         .kubectl("federation", &["get", "rs", "-A", "-o", "name"])
         .expect();
     assert_eq!(left, "", "a refused object was created");
+
+    // An unknown key was ignored by Federation v1: it still is, but is told.
+    let accepted = federation.create_output(&preferring(r#"{"clusters": {"*": {"wait": 1}}}"#));
+    let warning = format!("Warning: metadata.annotations[{annotation}]: unknown field \"clusters[*].wait\"");
+    assert!(accepted.success && accepted.stderr.contains(&warning), "{accepted:?}");
 }
 
 #[test]
@@ -92,6 +96,7 @@ fn wrong_credentials_addresses_and_names_are_told_apart() {
     let federation = Federation::start();
     let other = Federation::start();
     let host = format!("--host-cluster-context={}", CLUSTERS[0]);
+    let context = |name: &str| format!("--cluster-context={name}");
 
     // A certificate authority that did not sign the server's certificate.
     let authority = "jsonpath={.clusters[0].cluster.certificate-authority-data}";
@@ -113,7 +118,7 @@ fn wrong_credentials_addresses_and_names_are_told_apart() {
         "{error}"
     );
     let error = federation
-        .kubefed(&["join", "again", &host, &bad_authority])
+        .kubefed(&["join", "again", &host, &context(CLUSTERS[1]), &bad_authority])
         .expect_error();
     assert!(error.contains("certificate"), "{error}");
 
@@ -123,7 +128,6 @@ fn wrong_credentials_addresses_and_names_are_told_apart() {
         .expect_error();
     assert!(error.contains("nobody"), "{error}");
 
-    let context = |name: &str| format!("--cluster-context={name}");
     let cases = [
         (
             vec!["join", "new", &host, &context("no-such-context")],
