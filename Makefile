@@ -7,10 +7,10 @@ export PATH := $(TOOLS)/bin:$(PATH)
 CARGO := cargo
 KUBERNETES ?= mini
 
-.PHONY: help build demo test test-real bench lint fmt doc deny bless tools clean
+.PHONY: help build demo test test-real test-wire bench lint fmt doc deny bless tools clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 build: ## Build the release binaries
 	$(CARGO) build --release --workspace --locked
@@ -26,7 +26,10 @@ test: build tools ## Run every test, the black-box journeys included
 	$(CARGO) test --workspace --locked
 
 test-real: build tools ## Play the journeys on real Kubernetes (as root, envtest binaries present)
-	$(CARGO) test --workspace --locked --test journeys -- --nocapture on_real_kubernetes
+	$(CARGO) test --workspace --locked --test journeys -- --ignored --nocapture on_real_kubernetes
+
+test-wire: ## Compare our answers with those recorded from kube-apiserver
+	$(CARGO) test --workspace --locked --test replay -- --ignored
 
 bench: build tools ## Measure speed and memory; prints a table
 	$(CARGO) build --release --workspace --locked --examples

@@ -30,6 +30,7 @@ async fn record(cases: &[case::Case]) -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "some answers depend on how far controllers and access rules are: make test-wire"]
 async fn every_answer_is_the_recorded_one() -> anyhow::Result<()> {
     let cases = case::load(folder())?;
     if std::env::var_os("WIRE_RECORD").is_some() {
