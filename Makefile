@@ -22,8 +22,10 @@ else
 	target/release/kubefed local demo
 endif
 
-test: build tools ## Run every test, the black-box journeys included
+test: build tools ## Run every test, the black-box journeys included; on real Kubernetes as well if its binaries are at hand
 	$(CARGO) test --workspace --locked
+	@if [ -x "$${KUBEBUILDER_ASSETS:-/usr/local/kubebuilder/bin}/kube-apiserver" ]; then $(MAKE) --no-print-directory test-real; \
+	else echo "skipped: the journeys on real Kubernetes, whose binaries are not in KUBEBUILDER_ASSETS"; fi
 
 test-real: build tools ## Play the journeys on real Kubernetes (as root, envtest binaries present)
 	$(CARGO) test --workspace --locked --test journeys -- --ignored --nocapture on_real_kubernetes

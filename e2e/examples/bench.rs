@@ -53,53 +53,77 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
-/// Resident memory of processes, by what their command line says they are.
-fn memory(federation: &Federation) -> Vec<Row> {
+/// Memory of a process in kB: resident, and the same with pages shared by several processes divided among them.
+struct Memory {
+    resident: u64,
+    proportional: u64,
+}
+
+/// What the kernel says of the processes of a federation: its miniclusters, and its control plane.
+fn processes(federation: &Federation) -> (Vec<Memory>, Vec<Memory>) {
     let directory = federation.dir().to_string_lossy().into_owned();
-    let (mut mini, mut plane) = (Vec::new(), 0);
+    let (mut mini, mut plane) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let text = |file: &str| std::fs::read(entry.path().join(file)).unwrap_or_default();
         let line = String::from_utf8_lossy(&text("cmdline")).replace('\0', " ");
         if !line.contains(&directory) {
             continue;
         }
-        let status = String::from_utf8_lossy(&text("status")).into_owned();
-        let resident = status.lines().find_map(|l| {
-            l.strip_prefix("VmRSS:")?
-                .trim()
-                .strip_suffix(" kB")?
-                .parse::<u64>()
-                .ok()
-        });
-        let Some(resident) = resident else { continue };
+        let rollup = String::from_utf8_lossy(&text("smaps_rollup")).into_owned();
+        let kilobytes = |key: &str| {
+            let value = rollup
+                .lines()
+                .find_map(|l| l.strip_prefix(key)?.trim().strip_suffix(" kB"));
+            value.and_then(|text| text.parse().ok())
+        };
+        let (Some(resident), Some(proportional)) = (kilobytes("Rss:"), kilobytes("Pss:")) else {
+            continue;
+        };
+        let memory = Memory { resident, proportional };
         if line.contains(" minicluster ") {
-            mini.push(resident);
+            mini.push(memory);
         } else if line.contains("federation") {
-            plane += resident;
+            plane.push(memory);
         }
     }
+    (mini, plane)
+}
+
+fn memory(federation: &Federation) -> Vec<Row> {
     let megabytes = |kilobytes: u64| {
         format!(
             "{:.1} MB",
             f64::from(u32::try_from(kilobytes).unwrap_or(u32::MAX)) / 1024.0
         )
     };
-    mini.sort_unstable();
+    let (mut mini, plane) = processes(federation);
+    mini.sort_unstable_by_key(|memory| memory.resident);
+    let of = |memory: Option<&Memory>, part: fn(&Memory) -> u64| megabytes(memory.map_or(0, part));
     vec![
         Row {
             what: "smallest minicluster, idle, resident",
-            value: megabytes(mini.first().copied().unwrap_or(0)),
+            value: of(mini.first(), |memory| memory.resident),
             goal: "30 MB",
         },
         Row {
+            what: "  shared pages divided among the processes",
+            value: of(mini.first(), |memory| memory.proportional),
+            goal: "",
+        },
+        Row {
             what: "largest minicluster (the host), resident",
-            value: megabytes(mini.last().copied().unwrap_or(0)),
+            value: of(mini.last(), |memory| memory.resident),
             goal: "",
         },
         Row {
             what: "control plane (three processes), resident",
-            value: megabytes(plane),
+            value: megabytes(plane.iter().map(|memory| memory.resident).sum()),
             goal: "60 MB",
+        },
+        Row {
+            what: "  shared pages divided among the processes",
+            value: megabytes(plane.iter().map(|memory| memory.proportional).sum()),
+            goal: "",
         },
     ]
 }
