@@ -16,6 +16,29 @@ const PODS: Resource = Resource {
 };
 const PAGE: usize = 500;
 
+/// Reads the pods that a query selects, a page at a time.
+pub(super) async fn each_page(
+    rest: &Rest,
+    namespace: Option<&str>,
+    query: &str,
+    mut read: impl FnMut(&[Object]) + Send,
+) -> Result<(), Error> {
+    let mut next = String::new();
+    loop {
+        let mut query = format!("{query}&limit={PAGE}");
+        if !next.is_empty() {
+            query.push_str("&continue=");
+            query.push_str(&client::rest::escape(&next));
+        }
+        let page = rest.list(&PODS, namespace, &query).await?;
+        read(page["items"].as_array().map(Vec::as_slice).unwrap_or_default());
+        next = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+        if next.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
 /// Pods of a workload in a cluster that do not run yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
@@ -76,24 +99,15 @@ pub async fn pending(rest: &Rest, key: &Key, selector: &str, patience: Duration)
         next_stuck: None,
         counted: Instant::now(),
     };
-    let mut next = String::new();
-    loop {
-        let mut query = format!(
-            "fieldSelector=status.phase%3DPending&limit={PAGE}&labelSelector={}",
-            client::rest::escape(selector)
-        );
-        if !next.is_empty() {
-            query.push_str("&continue=");
-            query.push_str(&client::rest::escape(&next));
-        }
-        let page = rest.list(&PODS, key.namespace(), &query).await?;
-        let pods = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-        count(pods, Timestamp::now(), patience, &mut sum);
-        next = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
-        if next.is_empty() {
-            return Ok(sum);
-        }
-    }
+    let query = format!(
+        "fieldSelector=status.phase%3DPending&labelSelector={}",
+        client::rest::escape(selector)
+    );
+    each_page(rest, key.namespace(), &query, |pods| {
+        count(pods, Timestamp::now(), patience, &mut sum)
+    })
+    .await?;
+    Ok(sum)
 }
 
 #[cfg(test)]

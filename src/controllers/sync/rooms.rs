@@ -10,21 +10,13 @@ use std::{
     time::Duration,
 };
 
-use client::{Error, Resource, Rest};
+use client::{Error, Rest};
 use parking_lot::{Mutex, MutexGuard};
 use planner::Resources;
 use tokio::time::Instant;
 
-use super::SyncKey;
+use super::{SyncKey, pods::each_page};
 
-const PODS: Resource = Resource {
-    group: "",
-    version: "v1",
-    kind: "Pod",
-    plural: "pods",
-    namespaced: true,
-};
-const PAGE: usize = 500;
 /// Pods of a cluster are counted this often while some object is planned by room.
 const PERIOD: Duration = Duration::from_secs(10);
 /// And this often while none is.
@@ -207,26 +199,18 @@ impl Rooms {
 /// What the pods of a cluster request that have a node and have not ended.
 async fn requested(rest: &Rest) -> Result<Resources, Error> {
     let mut sum = Resources::default();
-    let mut next = String::new();
-    loop {
-        let mut query = format!("fieldSelector=status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed&limit={PAGE}");
-        if !next.is_empty() {
-            query.push_str("&continue=");
-            query.push_str(&client::rest::escape(&next));
-        }
-        let page = rest.list(&PODS, None, &query).await?;
-        for pod in page["items"].as_array().into_iter().flatten() {
+    let query = "fieldSelector=status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed";
+    each_page(rest, None, query, |pods| {
+        for pod in pods {
             let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
             let bound = pod["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty());
             if bound && !ended {
                 sum = sum.plus(Resources::of_pod(&pod["spec"]), 1);
             }
         }
-        next = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
-        if next.is_empty() {
-            return Ok(sum);
-        }
-    }
+    })
+    .await?;
+    Ok(sum)
 }
 
 #[cfg(test)]

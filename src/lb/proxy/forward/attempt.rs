@@ -1,6 +1,11 @@
 //! One attempt: the request goes to one endpoint, and the head of its response is awaited.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
 use hyper::body::Incoming;
@@ -85,20 +90,7 @@ impl Forwarding<'_> {
         let sending = pending.sending.map_or(Sending::Plain, |(sending, _)| sending);
         let method = pending.parts.method.clone();
         let mut exchange = Exchange::begin(connection, method, body, sending, |head| self.write_head(head, pending));
-        let mut wait = Wait::new(
-            &worker.waits,
-            endpoint,
-            worker.shared.clock.now_ms(),
-            self.response_limit_ms(),
-        );
-        let result = poll_fn(|cx| match exchange.poll_head(cx) {
-            Poll::Ready(result) => Poll::Ready(Ok(result)),
-            Poll::Pending => wait
-                .pending(cx)
-                .map_or(Poll::Pending, |verdict| Poll::Ready(Err(verdict))),
-        })
-        .await;
-        match result {
+        match self.unless_judged(endpoint, |cx| exchange.poll_head(cx)).await {
             Ok(Ok(head)) => Ok(Answer::Http1(head, Box::new(exchange))),
             Ok(Err(failure)) => {
                 let reused = exchange.reused();
@@ -110,6 +102,24 @@ impl Forwarding<'_> {
                 Err(AttemptError::Verdict(verdict))
             }
         }
+    }
+
+    /// What a poll comes to, or the verdict on the endpoint if that is given first.
+    async fn unless_judged<T>(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, Verdict> {
+        let worker = &self.downstream.worker;
+        let now = worker.shared.clock.now_ms();
+        let mut wait = Wait::new(&worker.waits, endpoint, now, self.response_limit_ms());
+        poll_fn(|cx| match poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Ok(result)),
+            Poll::Pending => wait
+                .pending(cx)
+                .map_or(Poll::Pending, |verdict| Poll::Ready(Err(verdict))),
+        })
+        .await
     }
 
     async fn attempt_http2(
@@ -155,20 +165,7 @@ impl Forwarding<'_> {
             }
         });
         let mut sent = std::pin::pin!(sender.try_send_request(request));
-        let mut wait = Wait::new(
-            &worker.waits,
-            endpoint,
-            worker.shared.clock.now_ms(),
-            self.response_limit_ms(),
-        );
-        let result = poll_fn(|cx| match sent.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(Ok(result)),
-            Poll::Pending => wait
-                .pending(cx)
-                .map_or(Poll::Pending, |verdict| Poll::Ready(Err(verdict))),
-        })
-        .await;
-        match result {
+        match self.unless_judged(endpoint, |cx| sent.as_mut().poll(cx)).await {
             Ok(Ok(response)) => Ok(Answer::Http2(response)),
             Ok(Err(mut failed)) => {
                 let returned = failed.take_message().map(Request::into_body);
