@@ -57,6 +57,13 @@ impl Wake {
     pub fn federated_changed(&self, kind: KindIndex, change: &Change<'_, Federated>) {
         self.plan.add((kind, change.key.clone()));
         self.index_configs(&(kind, change.key.clone()), change);
+        for target in [change.old, change.new]
+            .into_iter()
+            .flatten()
+            .filter_map(|o| o.scales.clone())
+        {
+            self.plan.add(target);
+        }
         if Some(kind) == service_kind() {
             self.services.add(change.key.clone());
         }

@@ -287,6 +287,7 @@ impl Engine {
                 member.queue.add(key.clone());
             }
         }
+        self.follow_autoscaler(key, &federated).await?;
         let again = self.report(key, &federated).await?;
         Ok(again.map_or(Outcome::Done, Outcome::After))
     }

@@ -60,6 +60,8 @@ pub struct Federated {
     pub demand: Share,
     /// What one of its pods requests, if its replicas are split.
     pub requests: Resources,
+    /// The workload whose replicas it changes, if it is an autoscaler.
+    pub scales: Option<SyncKey>,
     /// ConfigMaps and Secrets whose changes roll it.
     pub configs: Box<[SyncKey]>,
     /// Its status, for kinds whose status is merged; empty if it has none.
@@ -141,6 +143,7 @@ pub fn reduce(index: KindIndex, kind: &dyn Kind, object: Object, bodies: &Bodies
             Scaling::Replicas { .. } | Scaling::Job { .. } => Resources::of_pod(&object["spec"]["template"]["spec"]),
             Scaling::Copy | Scaling::Autoscaler { .. } => Resources::default(),
         },
+        scales: kind.scales(&object),
         status: if status.is_null() {
             Box::default()
         } else {

@@ -10,6 +10,7 @@
 //! because its selector excludes the cluster. What is not ours is not touched unless the object says `adopt`.
 
 mod apply;
+mod autoscaled;
 pub mod configs;
 mod deletion;
 mod engine;

@@ -14,6 +14,8 @@ pub struct Observed {
     pub replicas: Option<i64>,
     /// `spec.completions`.
     pub completions: Option<i64>,
+    /// `spec.minReplicas`.
+    pub min: Option<i64>,
     /// `status.readyReplicas`.
     pub ready: i64,
     /// `status.replicas`.
@@ -45,6 +47,7 @@ impl Observed {
                 .as_i64()
                 .or_else(|| object["spec"]["parallelism"].as_i64()),
             completions: object["spec"]["completions"].as_i64(),
+            min: object["spec"]["minReplicas"].as_i64(),
             ready: status["readyReplicas"].as_i64().unwrap_or(0),
             existing: status["replicas"].as_i64().unwrap_or(0),
             selector: selector(&object["spec"]["selector"]),

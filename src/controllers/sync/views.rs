@@ -14,7 +14,7 @@ use super::{
     federated::Federated,
     kinds::Scaling,
     observe::Copy,
-    placement::{self, ClusterView, Demand, Full, Placement, Waiting},
+    placement::{self, ClusterView, Demand, Full, Placement, Scaler, Waiting},
     waves,
 };
 use crate::cluster::availability::Availability;
@@ -25,6 +25,16 @@ fn took_effect(planned: &Placement, cluster: &str, copy: Option<&Copy>) -> bool 
     copy.is_some_and(|copy| copy.settled && (told.is_none() || copy.observed.replicas == told))
 }
 
+fn demand<'a>(key: &'a SyncKey, federated: &'a Federated, preferences: &'a Preferences) -> Demand<'a> {
+    Demand {
+        scaling: Engine::kind(key).scaling(),
+        key: &key.1,
+        total: &federated.demand,
+        preferences,
+        requests: federated.requests,
+    }
+}
+
 impl Engine {
     /// Plans an object and remembers the plan. Says so if it is another one than before.
     pub(super) fn place(&self, key: &SyncKey, federated: &Federated) {
@@ -33,13 +43,7 @@ impl Engine {
             return;
         }
         let preferences = self.preferences(key, federated);
-        let demand = Demand {
-            scaling,
-            key: &key.1,
-            total: &federated.demand,
-            preferences: &preferences,
-            requests: federated.requests,
-        };
+        let demand = demand(key, federated, &preferences);
         // Two objects must not both be given the last room.
         let planning = self.rooms.planning(preferences.capacity_aware);
         let views = self.views(key, federated);
@@ -120,14 +124,37 @@ impl Engine {
             .and_then(|d| serde_json::from_str(d).ok())
             .unwrap_or_default();
         let planned = self.placement(key);
+        let scaler = self.federated_scaler(key);
         let mut views: Vec<ClusterView> = self
             .clusters
             .all()
             .into_iter()
             .filter_map(|(_, cluster)| self.view(key, federated, &cluster, &detail, planned.as_deref()))
             .collect();
+        if let Some(bounds) = scaler {
+            for view in &mut views {
+                view.scaler = match bounds.shares.get(view.name()) {
+                    Some(share) => Scaler::Federated {
+                        min: share.min.unwrap_or(1),
+                        max: share.max.unwrap_or(1),
+                    },
+                    None => Scaler::Elsewhere,
+                };
+            }
+        }
         views.sort_by(|a, b| a.name().cmp(b.name()));
         views
+    }
+
+    /// Where the federated autoscaler of a workload has copies, and with which bounds; `None` if it has none.
+    fn federated_scaler(&self, key: &SyncKey) -> Option<Placement> {
+        if !matches!(Self::kind(key).scaling(), Scaling::Replicas { .. }) {
+            return None;
+        }
+        let (scaler, federated) = self.autoscaler_of(key)?;
+        let preferences = self.preferences(&scaler, &federated);
+        let views = self.views(&scaler, &federated);
+        Some(placement::place(&demand(&scaler, &federated, &preferences), &views))
     }
 
     fn view(
@@ -172,6 +199,7 @@ impl Engine {
                 .and_then(|p| p.counted.get(&name).copied()),
             full: member.as_ref().and_then(|m| m.full(key)),
             completions: observed.and_then(|o| o.completions),
+            min: observed.and_then(|o| o.min),
             ready: observed.map_or_else(|| remembered().unwrap_or(0), |o| o.ready),
             existing: observed.map_or(0, |o| o.existing),
             waiting: member.as_ref().and_then(|m| m.pending(key)).map(|pending| Waiting {
@@ -179,7 +207,10 @@ impl Engine {
                 stuck: pending.stuck,
                 why: pending.why,
             }),
-            autoscaled: member.as_ref().is_some_and(|m| m.is_autoscaled(kind, &key.1)),
+            scaler: match member {
+                Some(member) if member.is_autoscaled(kind, &key.1) => Scaler::Member,
+                Some(_) | None => Scaler::Plan,
+            },
             home: match planned {
                 Some(placement) => placement.home.get(&name).copied(),
                 None => detail[&name]["share"].as_i64(),

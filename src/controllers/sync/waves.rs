@@ -124,6 +124,7 @@ mod tests {
     use planner::ClusterInput;
 
     use super::*;
+    use crate::sync::placement::Scaler;
 
     fn view(name: &str, region: &str) -> ClusterView {
         ClusterView {
@@ -137,11 +138,12 @@ mod tests {
             replicas: None,
             counted: None,
             completions: None,
+            min: None,
             ready: 0,
             existing: 0,
             waiting: None,
             full: None,
-            autoscaled: false,
+            scaler: Scaler::Plan,
             home: None,
         }
     }

@@ -1,11 +1,11 @@
 //! HorizontalPodAutoscalers: minimum and maximum are split, each cluster scales its own copy between its share.
 
-use apimachinery::Object;
-use client::Resource;
+use apimachinery::{Object, meta};
+use client::{Key, Resource};
 use serde_json::json;
 
-use super::{Kind, Scaling, namespaced, remove};
-use crate::sync::{observe::Observed, share::Share, status::Merge};
+use super::{Kind, Scaling, index_of, namespaced, remove};
+use crate::sync::{SyncKey, observe::Observed, share::Share, status::Merge};
 
 pub(super) struct HorizontalPodAutoscalers;
 
@@ -43,6 +43,12 @@ impl Kind for HorizontalPodAutoscalers {
             config["spec"]["minReplicas"] = json!(min);
             config["spec"]["maxReplicas"] = json!(max);
         }
+    }
+
+    fn scales(&self, object: &Object) -> Option<SyncKey> {
+        let target = &object["spec"]["scaleTargetRef"];
+        let kind = index_of(target["kind"].as_str()?)?;
+        Some((kind, Key::new(Some(meta::namespace(object)), target["name"].as_str()?)))
     }
 
     fn observe(&self, object: &Object) -> Observed {

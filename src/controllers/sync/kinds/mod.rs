@@ -12,7 +12,7 @@ pub use plain::is_system_namespace;
 use apimachinery::Object;
 use client::Resource;
 
-use super::{observe::Observed, share::Share, status::Merge};
+use super::{SyncKey, observe::Observed, share::Share, status::Merge};
 
 /// How an object of a kind is spread over clusters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,11 @@ pub trait Kind: Send + Sync {
 
     /// Writes one cluster's share into its copy.
     fn specialise(&self, _config: &mut Object, _share: &Share) {}
+
+    /// The federated workload whose replicas an object of this kind changes.
+    fn scales(&self, _object: &Object) -> Option<SyncKey> {
+        None
+    }
 
     /// What is kept of a copy in a member, for planning and for the merged status.
     fn observe(&self, _object: &Object) -> Observed {

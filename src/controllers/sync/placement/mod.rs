@@ -52,6 +52,8 @@ pub struct ClusterView {
     pub counted: Option<i64>,
     /// Completions the copy was told to have.
     pub completions: Option<i64>,
+    /// An autoscaler's minimum the copy was told to have.
+    pub min: Option<i64>,
     /// Replicas that are ready.
     pub ready: i64,
     /// Replicas that exist.
@@ -60,10 +62,29 @@ pub struct ClusterView {
     pub waiting: Option<Waiting>,
     /// Replicas that fitted there when last some did not, not long ago.
     pub full: Option<Full>,
-    /// Whether an autoscaler in the member decides the number of replicas.
-    pub autoscaled: bool,
+    /// Who decides how many replicas the copy has.
+    pub scaler: Scaler,
     /// Its share when last all clusters were there.
     pub home: Option<i64>,
+}
+
+/// Who decides how many replicas a copy has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Scaler {
+    /// The plan.
+    #[default]
+    Plan,
+    /// An autoscaler that somebody made in the member.
+    Member,
+    /// The cluster's copy of a federated autoscaler, between these bounds.
+    Federated {
+        /// `spec.minReplicas` of the copy.
+        min: i64,
+        /// `spec.maxReplicas` of the copy.
+        max: i64,
+    },
+    /// A federated autoscaler that has no copy in this cluster: nothing is to run here.
+    Elsewhere,
 }
 
 /// Pods of a copy that wait for a place.
@@ -91,6 +112,11 @@ impl ClusterView {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.cluster.name
+    }
+
+    // Whether its replicas are an autoscaler's to change. None touches a workload that was scaled to zero.
+    fn is_autoscaled(&self) -> bool {
+        matches!(self.scaler, Scaler::Member | Scaler::Federated { .. }) && self.replicas.is_some_and(|r| r > 0)
     }
 
     fn has_taint(&self, key: &str) -> bool {
@@ -211,9 +237,9 @@ pub fn place(demand: &Demand<'_>, clusters: &[ClusterView]) -> Placement {
             let mut placement = replicas::place(demand, clusters);
             if ordinals {
                 let mut next = demand.total.start.unwrap_or(0);
-                for share in placement.shares.values_mut() {
+                for (name, share) in &mut placement.shares {
                     share.start = Some(next);
-                    next += share.replicas.unwrap_or(0);
+                    next += share.replicas.or(placement.wanted.get(name).copied()).unwrap_or(0);
                 }
             }
             placement

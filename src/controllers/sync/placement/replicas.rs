@@ -4,13 +4,17 @@
 //! is returning, or leaving for good, keeps its copy as it is and is not counted on. Whatever the plan, replicas
 //! that are ready leave a cluster only when as many are ready elsewhere ([`moves`]): also when the cluster is
 //! drained, when the object's selector no longer admits it, and when there is no room for them anywhere else.
+//!
+//! What an autoscaler decides is left to it. An autoscaler of one member changes nothing for the others: the plan
+//! goes on as if the copy had its planned share. A federated one rules in every cluster where it has a copy, and
+//! nothing runs where it has none.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use planner::{ClusterInput, Standing};
 
 use super::{
-    ClusterView, Demand, Placement,
+    ClusterView, Demand, Placement, Scaler,
     moves::{self, Position},
 };
 use crate::{cluster::availability::Availability, sync::share::Share};
@@ -42,7 +46,7 @@ pub(super) fn place(demand: &Demand<'_>, clusters: &[ClusterView]) -> Placement 
     for (view, kept) in freeze(demand, wanted, &active, &frozen) {
         remaining -= kept;
         let name = view.name().to_owned();
-        placement.shares.insert(name.clone(), Share::of(kept));
+        placement.shares.insert(name.clone(), share(view, wanted, kept));
         placement.wanted.insert(name.clone(), kept);
         let why = "the cluster does not answer; its share is kept for now";
         placement.reasons.insert(name, why.to_owned());
@@ -74,11 +78,11 @@ enum Part {
 }
 
 fn part(view: &ClusterView) -> Part {
-    let as_it_is = || Share::of(view.replicas.unwrap_or(0));
+    let as_it_is = || match view.replicas.unwrap_or(0) {
+        _ if view.is_autoscaled() => Share::default(),
+        replicas => Share::of(replicas),
+    };
     match view.availability {
-        _ if view.autoscaled && view.selected => {
-            Part::Untouched(Share::default(), "an autoscaler of the cluster decides")
-        }
         Availability::Lost => Part::Gone("the cluster is lost; its share runs elsewhere"),
         _ if view.is_leaving() && view.replicas.is_some() => Part::Untouched(
             as_it_is(),
@@ -91,6 +95,15 @@ fn part(view: &ClusterView) -> Part {
             as_it_is(),
             "the cluster is back; it gets its share once it has been well for a while",
         ),
+    }
+}
+
+/// What a cluster is told. An autoscaler is told nothing, as long as it does anything: at zero it is off.
+fn share(view: &ClusterView, wanted: i64, replicas: i64) -> Share {
+    if view.is_autoscaled() && view.selected && wanted > 0 {
+        Share::default()
+    } else {
+        Share::of(replicas)
     }
 }
 
@@ -120,10 +133,8 @@ fn freeze<'a>(
 /// Plans `remaining` replicas, of `wanted` in all, over the clusters that answer. Nobody knows whether the others'
 /// are alive, so theirs do not count as ready.
 fn settle(demand: &Demand<'_>, wanted: i64, remaining: i64, active: &[&ClusterView], placement: &mut Placement) {
-    let plan = demand.split(
-        remaining,
-        active.iter().filter(|v| v.selected).map(|v| input(demand, v)).collect(),
-    );
+    let planned = active.iter().filter(|v| v.selected && v.scaler != Scaler::Elsewhere);
+    let plan = demand.split(remaining, planned.map(|v| input(demand, v)).collect());
     let targets: BTreeMap<String, Position> = active
         .iter()
         .map(|view| {
@@ -132,7 +143,7 @@ fn settle(demand: &Demand<'_>, wanted: i64, remaining: i64, active: &[&ClusterVi
                 // A status from before the last change may count replicas that are gone since.
                 ready: view.ready.min(view.counted.unwrap_or(i64::MAX)),
                 alive: view.ready,
-                target: plan.desired(view.name()),
+                target: target(view, wanted, plan.desired(view.name())),
             };
             (view.name().to_owned(), position)
         })
@@ -141,26 +152,60 @@ fn settle(demand: &Demand<'_>, wanted: i64, remaining: i64, active: &[&ClusterVi
         .preferences
         .min_available
         .map_or(wanted, |amount| amount.of(wanted))
-        .min(permitted(demand, active));
+        .min(permitted(demand, active))
+        .min(guaranteed(active));
     let next = moves::step(&targets, available);
-    placement.reasons.extend(plan.reasons);
+    placement.reasons.extend(plan.reasons.clone());
+    let placed: i64 = plan.replicas.values().sum();
     for view in active {
         let name = view.name();
         let (now, target) = (next.get(name).copied().unwrap_or(0), targets[name].target);
         placement.counted.insert(name.to_owned(), targets[name].ready.min(now));
         if view.selected || now > 0 {
-            placement.shares.insert(name.to_owned(), Share::of(now));
-            placement.wanted.insert(name.to_owned(), target);
+            placement.shares.insert(name.to_owned(), share(view, wanted, now));
+            // What one member's autoscaler makes of its share is nobody else's business.
+            let settled = if view.scaler == Scaler::Member {
+                plan.desired(name)
+            } else {
+                target
+            };
+            placement.wanted.insert(name.to_owned(), settled);
         }
         explain(view, now - target, placement);
     }
-    let placed: i64 = plan.replicas.values().sum();
-    placement.unplaced = (remaining - placed).max(0);
+    let bounded = active
+        .iter()
+        .any(|view| matches!(view.scaler, Scaler::Federated { .. }));
+    placement.unplaced = if bounded { 0 } else { (remaining - placed).max(0) };
+}
+
+/// The replicas a cluster is to have in the end, `planned` if the plan alone decides.
+fn target(view: &ClusterView, wanted: i64, planned: i64) -> i64 {
+    match view.scaler {
+        _ if wanted == 0 || !view.selected => planned,
+        Scaler::Plan => planned,
+        Scaler::Elsewhere => 0,
+        Scaler::Member | Scaler::Federated { .. } if view.is_autoscaled() => view.replicas.unwrap_or(planned),
+        Scaler::Member => planned,
+        // An autoscaler takes no workload up that starts at zero.
+        Scaler::Federated { min, max } => planned.clamp(min.max(1), max.max(min).max(1)),
+    }
+}
+
+/// What a federated autoscaler keeps running wherever it is; without one, whatever is asked.
+fn guaranteed(active: &[&ClusterView]) -> i64 {
+    let minima = active.iter().filter_map(|view| match view.scaler {
+        Scaler::Federated { min, .. } => Some(min),
+        Scaler::Plan | Scaler::Member | Scaler::Elsewhere => None,
+    });
+    minima.reduce(i64::saturating_add).unwrap_or(i64::MAX)
 }
 
 fn input(demand: &Demand<'_>, view: &ClusterView) -> ClusterInput {
     let bare = view.fresh();
     let current = match planner::standing(demand.preferences, &bare) {
+        // What an autoscaler has made of it is no claim on the others' shares.
+        Standing::Open | Standing::Reluctant(_) if view.is_autoscaled() => view.home,
         Standing::Open | Standing::Reluctant(_) => view.current(),
         // It may be sent home no more than it has.
         Standing::Held(_) | Standing::Out(_) => view.replicas,
@@ -199,6 +244,13 @@ fn explain(view: &ClusterView, staying: i64, placement: &mut Placement) {
     };
     if !view.selected {
         add("the cluster selector no longer admits it".to_owned());
+    }
+    match view.scaler {
+        Scaler::Member | Scaler::Federated { .. } if view.is_autoscaled() => {
+            add("an autoscaler of the cluster decides".to_owned());
+        }
+        Scaler::Elsewhere => add("the federated autoscaler has no copy there".to_owned()),
+        Scaler::Plan | Scaler::Member | Scaler::Federated { .. } => {}
     }
     let said = |why: &Option<Arc<str>>| why.clone().unwrap_or_else(|| "Unschedulable".into());
     match (&view.waiting, &view.full) {

@@ -157,6 +157,7 @@ impl World {
             replicas: cluster.replicas,
             counted: self.plan.counted.get(&cluster.name).copied().filter(|_| !done),
             completions: None,
+            min: None,
             ready: cluster.report.ready,
             existing: cluster.report.existing,
             waiting: Some(Waiting {
@@ -165,7 +166,7 @@ impl World {
                 why: None,
             }),
             full: cluster.full.map(|fits| Full { fits, why: None }),
-            autoscaled: false,
+            scaler: Scaler::Plan,
             home: self.plan.home.get(&cluster.name).copied(),
         }
     }

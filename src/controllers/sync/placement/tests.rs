@@ -23,10 +23,11 @@ fn view(name: &str, replicas: Option<i64>) -> ClusterView {
         counted: None,
         full: None,
         completions: None,
+        min: None,
         ready,
         existing: ready,
         waiting: None,
-        autoscaled: false,
+        scaler: Scaler::Plan,
         home: None,
     }
 }
@@ -161,7 +162,7 @@ fn pods_that_stay_unschedulable_move_elsewhere() {
 #[test]
 fn autoscaled_copies_are_left_alone() {
     let own = ClusterView {
-        autoscaled: true,
+        scaler: Scaler::Member,
         ..view("a", Some(7))
     };
     let preferences = Preferences::equal_shares();

@@ -1,5 +1,6 @@
 //! The sync controller against fake API servers, in paused time.
 
+mod autoscaled;
 mod capacity;
 mod lifecycle;
 
