@@ -2,7 +2,9 @@
 //!
 //! An endpoint that answers real requests is not asked; the others get a GET every interval (HTTP/2 endpoints: a
 //! connection). By default any answer but 502, 503 and 504 counts, since a service's root need not exist; a service that
-//! names a health check path must answer below 400 there. A refused connection is believed at once, silence the second time.
+//! names a health check path must answer below 400 there. A refusal is believed at once, silence the second time; after
+//! the third silence in a row the endpoint is dead: requests that wait for it move on where they can. Silence says nothing
+//! about an endpoint that answered a request meanwhile: it is busy.
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
@@ -13,10 +15,7 @@ use crate::{
     model::Protocol,
     runtime::{Endpoint, Snapshot},
     serve::Shared,
-    upstream::{
-        connect,
-        exchange::{Connection, Exchange, Sending},
-    },
+    upstream::exchange::{Connection, Exchange, Sending},
 };
 
 /// Checks at the same time.
@@ -56,8 +55,9 @@ pub async fn run(shared: Arc<Shared>, times: Times) {
             let (shared, permits, limit) = (Arc::clone(&shared), Arc::clone(&permits), times.timeout);
             checks.spawn(async move {
                 let Ok(_permit) = permits.acquire().await else { return };
+                let began_ms = shared.clock.now_ms();
                 let outcome = check(&shared, &endpoint, path.as_deref(), limit).await;
-                note(&shared, &endpoint, outcome);
+                note(&shared, &endpoint, outcome, began_ms);
             });
         }
         let round = async { while checks.join_next().await.is_some() {} };
@@ -111,10 +111,8 @@ enum Outcome {
 async fn check(shared: &Shared, endpoint: &Endpoint, path: Option<&str>, limit: Duration) -> Outcome {
     let stream = match shared.connector.stream(endpoint, limit).await {
         Ok(stream) => stream,
-        Err(connect::Error::TimedOut { .. } | connect::Error::Resolve { .. }) => return Outcome::Silent,
-        Err(connect::Error::Connect { .. } | connect::Error::Tls { .. } | connect::Error::Http2 { .. }) => {
-            return Outcome::Refuses;
-        }
+        Err(error) if error.is_silence() => return Outcome::Silent,
+        Err(_) => return Outcome::Refuses,
     };
     if endpoint.identity.protocol == Protocol::H2c {
         return Outcome::Works;
@@ -144,14 +142,22 @@ async fn check(shared: &Shared, endpoint: &Endpoint, path: Option<&str>, limit: 
     }
 }
 
-fn note(shared: &Shared, endpoint: &Endpoint, outcome: Outcome) {
-    let fall = if outcome == Outcome::Refuses { 1 } else { FALL };
-    if let Some(healthy) = endpoint.probed(outcome == Outcome::Works, shared.clock.now_ms(), RISE, fall) {
+fn note(shared: &Shared, endpoint: &Endpoint, outcome: Outcome, began_ms: u64) {
+    let now_ms = shared.clock.now_ms();
+    let silent = outcome == Outcome::Silent && endpoint.answered_at_ms() <= began_ms;
+    if !silent {
+        endpoint.heard();
+    } else if endpoint.silent(now_ms) {
+        shared.suspect();
+    }
+    let works = outcome != Outcome::Refuses && !silent;
+    let fall = if silent { FALL } else { 1 };
+    if let Some(healthy) = endpoint.probed(works, now_ms, RISE, fall) {
         tracing::info!(endpoint = %endpoint.shown, cluster = %endpoint.cluster, backend = %endpoint.identity.backend, healthy, "endpoint's health changed");
         shared.replan.notify_one();
         if !healthy {
             // What killed one of a cluster's endpoints has often killed all.
-            shared.probe_now.notify_one();
+            shared.suspect();
         }
     }
 }

@@ -19,11 +19,24 @@ pub enum FailureOrigin {
 pub enum RetryClass {
     /// It may have acted on the request.
     Never,
-    /// Nothing was sent (connect failed), or it refused without acting (503).
+    /// No connection came about: nothing was sent.
+    NotConnected,
+    /// It refused without acting (503).
     NotYetSent,
     /// A connection kept from an earlier request closed before any byte of the response:
     /// most likely it was closed before the request arrived.
     ReusedConnection,
+    /// It was sent, and the endpoint has been found dead since.
+    Abandoned,
+}
+
+impl RetryClass {
+    /// Whether sending again counts against the [`budget`] and the number of attempts: the endpoint has seen the request,
+    /// and a request that makes endpoints fail must not wander through all of them. A request that reached nobody, or
+    /// nobody alive, is no load on anyone: however many there are, they move on.
+    pub fn is_limited(self) -> bool {
+        matches!(self, Self::Never | Self::NotYetSent | Self::ReusedConnection)
+    }
 }
 
 /// What is known of the request.
@@ -44,22 +57,18 @@ pub enum Decision {
     GiveUp,
 }
 
-/// The table. `attempts_left` and `within_budget` only ever turn a retry down.
-pub fn decide(
-    origin: FailureOrigin,
-    class: RetryClass,
-    replay: Replay,
-    attempts_left: bool,
-    within_budget: bool,
-) -> Decision {
+/// The table. `attempts_left` only ever turns a retry down, of those that are limited.
+pub fn decide(origin: FailureOrigin, class: RetryClass, replay: Replay, attempts_left: bool) -> Decision {
     let permitted = match (origin, class) {
         (FailureOrigin::Downstream | FailureOrigin::Internal, _) | (FailureOrigin::Upstream, RetryClass::Never) => {
             false
         }
-        (FailureOrigin::Upstream, RetryClass::NotYetSent) => replay.body_intact,
-        (FailureOrigin::Upstream, RetryClass::ReusedConnection) => replay.body_intact && replay.idempotent,
+        (FailureOrigin::Upstream, RetryClass::NotConnected | RetryClass::NotYetSent) => replay.body_intact,
+        (FailureOrigin::Upstream, RetryClass::ReusedConnection | RetryClass::Abandoned) => {
+            replay.body_intact && replay.idempotent
+        }
     };
-    if permitted && attempts_left && within_budget {
+    if permitted && (attempts_left || !class.is_limited()) {
         Decision::Retry
     } else {
         Decision::GiveUp
@@ -80,7 +89,7 @@ mod tests {
     use super::*;
     use Decision::{GiveUp, Retry};
     use FailureOrigin::{Downstream, Internal, Upstream};
-    use RetryClass::{Never, NotYetSent, ReusedConnection};
+    use RetryClass::{Abandoned, Never, NotConnected, NotYetSent, ReusedConnection};
 
     #[test]
     fn the_whole_table() {
@@ -92,9 +101,13 @@ mod tests {
             (Internal, Never, [GiveUp; 4]),
             (Internal, NotYetSent, [GiveUp; 4]),
             (Internal, ReusedConnection, [GiveUp; 4]),
+            (Downstream, NotConnected, [GiveUp; 4]),
+            (Downstream, Abandoned, [GiveUp; 4]),
             (Upstream, Never, [GiveUp; 4]),
+            (Upstream, NotConnected, [Retry, Retry, GiveUp, GiveUp]),
             (Upstream, NotYetSent, [Retry, Retry, GiveUp, GiveUp]),
             (Upstream, ReusedConnection, [Retry, GiveUp, GiveUp, GiveUp]),
+            (Upstream, Abandoned, [Retry, GiveUp, GiveUp, GiveUp]),
         ];
         let replays = [(true, true), (true, false), (false, true), (false, false)];
         for (origin, class, expected) in table {
@@ -104,12 +117,16 @@ mod tests {
                     idempotent,
                 };
                 assert_eq!(
-                    decide(origin, class, replay, true, true),
+                    decide(origin, class, replay, true),
                     expected,
                     "{origin:?} {class:?} {replay:?}"
                 );
-                assert_eq!(decide(origin, class, replay, false, true), GiveUp);
-                assert_eq!(decide(origin, class, replay, true, false), GiveUp);
+                let used_up = if matches!(class, NotConnected | Abandoned) {
+                    expected
+                } else {
+                    GiveUp
+                };
+                assert_eq!(decide(origin, class, replay, false), used_up);
             }
         }
     }

@@ -4,7 +4,9 @@ use std::{net::SocketAddr, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::support::{Answer, Balancer, Endpoint, PATIENCE, annotate, eventually, read_head, scripted, world};
+use super::support::{
+    Answer, Balancer, Endpoint, PATIENCE, annotate, eventually, full_listener, read_head, scripted, world,
+};
 use crate::model::annotations::HEALTH_CHECK_PATH;
 
 fn any() -> SocketAddr {
@@ -42,38 +44,22 @@ async fn a_killed_cluster_costs_no_request_and_gets_its_clients_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreachable_endpoint_is_left_after_the_connect_timeout_and_then_avoided() {
+async fn an_unreachable_endpoint_is_left_after_the_connect_timeout_and_avoided_when_probes_confirm_it() {
     let us = Endpoint::start("us").await;
     let (full, _queued) = full_listener();
     let world = world(&[("us", &[us.address]), ("eu", &[full])]);
-    let balancer = Balancer::start(&world, &["--connect-timeout=200ms"]).await;
-    assert_eq!(balancer.get("127.2.0.1", "/").await.endpoint(), "us");
-    assert_eq!(balancer.get("127.2.0.1", "/again").await.endpoint(), "us");
-    let line = balancer.logged(|line| line["path"] == "/again").await;
-    assert_eq!(line["retries"], 0, "known to be dead: {line}");
-}
-
-/// A listener whose queue is full drops connections without a word, as a machine that was cut off does.
-fn full_listener() -> (SocketAddr, Vec<socket2::Socket>) {
-    let tcp = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    let listener = tcp();
-    listener
-        .bind(&any().into())
-        .and_then(|()| listener.listen(0))
-        .expect("a listener");
-    let address = listener
-        .local_addr()
-        .ok()
-        .and_then(|address| address.as_socket())
-        .expect("an address");
-    let mut sockets = vec![listener];
-    for _ in 0..4 {
-        let socket = tcp();
-        socket.set_nonblocking(true).expect("an option");
-        let _ = socket.connect(&address.into());
-        sockets.push(socket);
-    }
-    (address, sockets)
+    let flags = ["--connect-timeout=200ms", "--health-check-timeout=200ms"];
+    let balancer = Balancer::start(&world, &flags).await;
+    let asking = async {
+        loop {
+            assert_eq!(balancer.get("127.2.0.1", "/").await.endpoint(), "us");
+        }
+    };
+    let line = tokio::select! {
+        () = asking => unreachable!("it goes on"),
+        line = balancer.logged(|line| line["retries"] == 0) => line,
+    };
+    assert_eq!(line["cluster"], "us");
 }
 
 #[tokio::test(flavor = "multi_thread")]

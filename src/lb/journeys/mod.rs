@@ -2,6 +2,7 @@
 
 mod api;
 mod bodies;
+mod busy;
 mod failover;
 mod hostile;
 mod http2;

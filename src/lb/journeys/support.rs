@@ -157,6 +157,29 @@ where
     address
 }
 
+/// A listener whose queue is full drops connections without a word, as a machine that was cut off does.
+pub(super) fn full_listener() -> (SocketAddr, Vec<socket2::Socket>) {
+    let tcp = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let listener = tcp();
+    listener
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .and_then(|()| listener.listen(0))
+        .expect("a listener");
+    let address = listener
+        .local_addr()
+        .ok()
+        .and_then(|address| address.as_socket())
+        .expect("an address");
+    let mut sockets = vec![listener];
+    for _ in 0..4 {
+        let socket = tcp();
+        socket.set_nonblocking(true).expect("an option");
+        let _ = socket.connect(&address.into());
+        sockets.push(socket);
+    }
+    (address, sockets)
+}
+
 /// Reads a request's head.
 pub(super) async fn read_head(stream: &mut TcpStream) -> std::io::Result<String> {
     let mut head = Vec::new();

@@ -61,23 +61,24 @@ impl Forwarding<'_> {
             };
         };
         let chosen = self
-            .in_cluster(cluster, random, None)
-            .or_else(|| self.next(origin, &[cluster], None, random));
+            .in_cluster(cluster, random, &[])
+            .or_else(|| self.next(origin, &[cluster], &[], random));
         match chosen.or_else(|| self.desperate(cluster, origin, random)) {
             Some(choice) => First::Chosen(choice),
             None => First::Nobody,
         }
     }
 
-    /// The choice after clusters in `tried` failed: the next one in the client's order, else another endpoint of theirs.
-    pub(super) fn next(&self, origin: &Origin, tried: &[usize], avoid: Option<u64>, random: u64) -> Option<Choice> {
+    /// The choice after clusters in `tried` failed: the next one in the client's order, else an endpoint of theirs that is
+    /// not to be avoided.
+    pub(super) fn next(&self, origin: &Origin, tried: &[usize], avoid: &[u64], random: u64) -> Option<Choice> {
         let untried = origin
             .order
             .iter()
             .filter(|cluster| !tried.contains(cluster) && self.takes_traffic(**cluster));
         let elsewhere = untried
             .copied()
-            .find_map(|cluster| self.in_cluster(cluster, random, None));
+            .find_map(|cluster| self.in_cluster(cluster, random, avoid));
         elsewhere.or_else(|| {
             origin
                 .order
@@ -100,7 +101,7 @@ impl Forwarding<'_> {
         !known.draining && known.scaler > 0.0 && !drained
     }
 
-    fn in_cluster(&self, cluster: usize, random: u64, avoid: Option<u64>) -> Option<Choice> {
+    fn in_cluster(&self, cluster: usize, random: u64, avoid: &[u64]) -> Option<Choice> {
         let client = (self.backend.settings.affinity == Affinity::ClientIp).then_some(self.client.hash);
         let now = self.downstream.worker.shared.clock.now_ms();
         let endpoint = self.member(cluster)?.pick(now, random, client, avoid)?;

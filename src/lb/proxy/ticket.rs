@@ -108,8 +108,8 @@ impl Ticket {
         self.endpoint = Some(Arc::clone(endpoint));
     }
 
-    /// It is sent again; false if the budget does not allow it.
-    pub fn retry(&mut self) -> bool {
+    /// It takes a retry out of the backend's budget; false if there is none.
+    pub fn take_retry(&mut self) -> bool {
         let Some(backend) = &self.backend else { return false };
         if !self.retrying && !backend.begin_retry() {
             self.worker.shared.metrics.retries_refused.inc();

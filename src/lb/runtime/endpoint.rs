@@ -2,6 +2,10 @@
 //!
 //! Endpoints outlive snapshots: one that is in both the old and the new configuration keeps its health, latency and
 //! connections. All state is atomic except the outlier record, which only failing endpoints touch.
+//!
+//! Two judgements are kept apart. An *unhealthy* endpoint gets no new requests: connections to it fail, or probes do. A
+//! *dead* one is not even waited for any longer, and only probes that stay without an answer say so: an endpoint that
+//! refuses new connections may well finish what it has begun, and one that is merely slow will answer.
 
 use std::{
     net::SocketAddr,
@@ -19,6 +23,10 @@ use crate::model::Protocol;
 
 /// Latency of an endpoint that has not answered yet, in seconds. Low, so that new endpoints are tried.
 const UNKNOWN_LATENCY: f64 = 0.001;
+/// Failed connections in a row, without an answer in between, that make an endpoint unhealthy before any probe does.
+const CONNECT_FAILURES: u32 = 3;
+/// Silent probes in a row that make an endpoint dead.
+const SILENCES: u32 = 3;
 
 /// Where an endpoint listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -77,6 +85,12 @@ pub struct Endpoint {
     latency_at_ms: AtomicU64,
     /// 0 while healthy, else when it failed (milliseconds, at least 1).
     failed_at_ms: AtomicU64,
+    /// 0 while it is not dead, else since when (milliseconds, at least 1).
+    dead_at_ms: AtomicU64,
+    /// Connections that failed since one came about or a request was answered.
+    connect_failures: AtomicU32,
+    /// Probes in a row that were not answered at all.
+    silences: AtomicU32,
     /// When it last answered a real request.
     answered_at_ms: AtomicU64,
     errors_in_a_row: AtomicU32,
@@ -101,6 +115,9 @@ impl Endpoint {
             latency: AtomicU64::new(UNKNOWN_LATENCY.to_bits()),
             latency_at_ms: AtomicU64::new(now_ms),
             failed_at_ms: AtomicU64::new(if healthy { 0 } else { now_ms.max(1) }),
+            dead_at_ms: AtomicU64::new(0),
+            connect_failures: AtomicU32::new(0),
+            silences: AtomicU32::new(0),
             answered_at_ms: AtomicU64::new(0),
             errors_in_a_row: AtomicU32::new(0),
             record: Mutex::default(),
@@ -121,9 +138,9 @@ impl Endpoint {
         self.is_healthy() && self.ejected.load(Relaxed) == 0
     }
 
-    /// When it failed, if it did.
-    pub fn failed_at_ms(&self) -> Option<u64> {
-        Some(self.failed_at_ms.load(Relaxed)).filter(|at| *at != 0)
+    /// Since when it is dead, if it is.
+    pub fn dead_at_ms(&self) -> Option<u64> {
+        Some(self.dead_at_ms.load(Relaxed)).filter(|at| *at != 0)
     }
 
     /// When it last answered a request (0: never).
@@ -131,8 +148,38 @@ impl Endpoint {
         self.answered_at_ms.load(Relaxed)
     }
 
-    /// Connecting failed, or enough probes did; true if it was believed healthy.
-    pub fn fail(&self, now_ms: u64) -> bool {
+    /// A connection came about.
+    pub fn connected(&self) {
+        if self.connect_failures.load(Relaxed) != 0 {
+            self.connect_failures.store(0, Relaxed);
+        }
+    }
+
+    /// A connection begun at `began_ms` failed; true if that makes it unhealthy.
+    pub fn connect_failed(&self, began_ms: u64, now_ms: u64) -> bool {
+        // Busy, not gone: it answered others in the meantime.
+        if self.answered_at_ms() > began_ms {
+            return false;
+        }
+        self.connect_failures.fetch_add(1, Relaxed) + 1 >= CONNECT_FAILURES && self.fail(now_ms)
+    }
+
+    /// A probe was not answered; false once there were enough of them to call it dead.
+    pub fn silent(&self, now_ms: u64) -> bool {
+        let undecided = self.silences.fetch_add(1, Relaxed) + 1 < SILENCES;
+        if !undecided {
+            let _ = self.dead_at_ms.compare_exchange(0, now_ms.max(1), Relaxed, Relaxed);
+        }
+        undecided
+    }
+
+    /// A probe was answered, be it by a refusal.
+    pub fn heard(&self) {
+        self.silences.store(0, Relaxed);
+        self.dead_at_ms.store(0, Relaxed);
+    }
+
+    fn fail(&self, now_ms: u64) -> bool {
         self.streak.store(0, Relaxed);
         self.failed_at_ms
             .compare_exchange(0, now_ms.max(1), Relaxed, Relaxed)
@@ -188,6 +235,7 @@ impl Endpoint {
     /// It answered; true if that makes it a candidate for ejection.
     pub fn answered(&self, now_ms: u64, latency: Duration, server_error: bool, policy: &outlier::Policy) -> bool {
         self.answered_at_ms.store(now_ms, Relaxed);
+        self.connected();
         self.requests.fetch_add(1, Relaxed);
         let before = f64::from_bits(self.latency.load(Relaxed));
         let since = Duration::from_millis(now_ms.saturating_sub(self.latency_at_ms.swap(now_ms, Relaxed)));

@@ -89,9 +89,9 @@ impl Member {
         self.endpoints.iter().filter(|endpoint| endpoint.is_usable()).count() as f64 / self.endpoints.len() as f64
     }
 
-    /// A usable endpoint: by power of two choices, or the one a client belongs to.
-    pub fn pick(&self, now_ms: u64, random: u64, client: Option<u64>, avoid: Option<u64>) -> Option<&Arc<Endpoint>> {
-        let usable = |endpoint: &&Arc<Endpoint>| endpoint.is_usable() && Some(endpoint.id) != avoid;
+    /// A usable endpoint, none of those to `avoid`: by power of two choices, or the one a client belongs to.
+    pub fn pick(&self, now_ms: u64, random: u64, client: Option<u64>, avoid: &[u64]) -> Option<&Arc<Endpoint>> {
+        let usable = |endpoint: &&Arc<Endpoint>| endpoint.is_usable() && !avoid.contains(&endpoint.id);
         if let Some(client) = client {
             let candidates: Vec<&Arc<Endpoint>> = self.endpoints.iter().filter(usable).collect();
             let chosen = balance::rendezvous(client, candidates.iter().map(|endpoint| endpoint.id))?;

@@ -98,17 +98,18 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// An endpoint refused a connection: no request goes there until a probe succeeds.
-    pub fn unreachable(&self, endpoint: &Endpoint) {
-        if endpoint.fail(self.clock.now_ms()) {
+    /// A connection to an endpoint, begun at `began_ms`, failed. Once is an observation, to be probed at once; after
+    /// several in a row no new request goes there until a probe succeeds.
+    pub fn connect_failed(&self, endpoint: &Endpoint, began_ms: u64) {
+        if endpoint.connect_failed(began_ms, self.clock.now_ms()) {
             tracing::warn!(endpoint = %endpoint.shown, cluster = %endpoint.cluster, "endpoint is unreachable");
             self.replan.notify_one();
-            self.probe_now.notify_one();
         }
+        self.suspect();
     }
 
-    /// An endpoint broke a connection or was silent: it is probed at once.
-    pub fn suspect(&self, _endpoint: &Endpoint) {
+    /// An endpoint failed a request: endpoints are probed now instead of at the next interval.
+    pub fn suspect(&self) {
         self.probe_now.notify_one();
     }
 

@@ -73,6 +73,20 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether nobody was heard: neither a refusal nor anything else came back.
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } | Self::Resolve { .. } => true,
+            Self::Connect { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
+            ),
+            Self::Tls { .. } | Self::Http2 { .. } => false,
+        }
+    }
+}
+
 /// Opens connections.
 #[derive(Clone)]
 pub struct Connector {

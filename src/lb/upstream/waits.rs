@@ -2,7 +2,8 @@
 //!
 //! A timer per request would cost more than what it guards. Requests that wait for an answer are in one list per worker;
 //! the worker's ticker looks through it and ends the waits whose time is over or whose endpoint has been found dead
-//! since: a request to a cluster that was cut off fails over in seconds, not at its timeout.
+//! since: a request to a cluster that was cut off moves on in seconds, not at its timeout. One that has nowhere to go
+//! goes on waiting ([`Wait::insist`]): the endpoint may only be slow.
 
 use std::{
     sync::Arc,
@@ -18,8 +19,8 @@ use crate::runtime::Endpoint;
 pub enum Verdict {
     /// Its time is over.
     TimedOut,
-    /// The endpoint failed its health checks since.
-    EndpointFailed,
+    /// The endpoint has been found dead since.
+    EndpointDead,
 }
 
 #[derive(Debug)]
@@ -52,12 +53,13 @@ impl Waits {
             .flatten()
             .filter(|slot| slot.verdict.is_none())
         {
-            let failed = slot.endpoint.failed_at_ms().is_some_and(|at| at > slot.since_ms);
-            if failed || now_ms >= slot.deadline_ms {
-                slot.verdict = Some(if failed {
-                    Verdict::EndpointFailed
-                } else {
+            let dead = slot.endpoint.dead_at_ms().is_some_and(|at| at > slot.since_ms);
+            let timed_out = now_ms >= slot.deadline_ms;
+            if dead || timed_out {
+                slot.verdict = Some(if timed_out {
                     Verdict::TimedOut
+                } else {
+                    Verdict::EndpointDead
                 });
                 slot.waker.wake_by_ref();
             }
@@ -114,6 +116,16 @@ impl<'a> Wait<'a> {
         self.slot = Some(index);
         None
     }
+
+    /// Goes on waiting for an endpoint that was found dead, until the deadline.
+    pub fn insist(&mut self) {
+        self.since_ms = u64::MAX;
+        let mut slots = self.waits.0.lock();
+        if let Some(slot) = self.slot.and_then(|index| slots.slots.get_mut(index)?.as_mut()) {
+            slot.since_ms = u64::MAX;
+            slot.verdict = None;
+        }
+    }
 }
 
 impl Drop for Wait<'_> {
@@ -140,8 +152,12 @@ mod tests {
         Arc::new(Endpoint::new(1, identity, "eu".into(), 0, true))
     }
 
+    fn die(endpoint: &Endpoint, now_ms: u64) {
+        while endpoint.silent(now_ms) {}
+    }
+
     #[test]
-    fn a_wait_ends_at_its_deadline_or_when_the_endpoint_fails_and_leaves_no_trace() {
+    fn a_wait_ends_at_its_deadline_or_when_the_endpoint_is_dead_and_leaves_no_trace() {
         let (waits, endpoint) = (Waits::default(), endpoint());
         let cx = Context::from_waker(Waker::noop());
         let mut wait = Wait::new(&waits, &endpoint, 100, 1000);
@@ -155,15 +171,44 @@ mod tests {
         let mut wait = Wait::new(&waits, &endpoint, 100, 1000);
         assert_eq!(wait.pending(&cx), None);
         assert_eq!(waits.0.lock().slots.len(), 1, "slots are used again");
-        endpoint.fail(150);
+        die(&endpoint, 150);
         waits.sweep(200);
-        assert_eq!(wait.pending(&cx), Some(Verdict::EndpointFailed));
+        assert_eq!(wait.pending(&cx), Some(Verdict::EndpointDead));
     }
 
     #[test]
-    fn a_request_sent_to_an_endpoint_that_already_failed_may_still_wait() {
+    fn a_wait_that_insists_outlives_the_endpoints_death_but_not_its_deadline() {
         let (waits, endpoint) = (Waits::default(), endpoint());
-        endpoint.fail(50);
+        let cx = Context::from_waker(Waker::noop());
+        let mut wait = Wait::new(&waits, &endpoint, 100, 1000);
+        assert_eq!(wait.pending(&cx), None);
+        die(&endpoint, 150);
+        waits.sweep(200);
+        wait.insist();
+        waits.sweep(250);
+        assert_eq!(wait.pending(&cx), None);
+        waits.sweep(1100);
+        assert_eq!(wait.pending(&cx), Some(Verdict::TimedOut));
+    }
+
+    #[test]
+    fn refused_connections_end_no_wait() {
+        let (waits, endpoint) = (Waits::default(), endpoint());
+        let cx = Context::from_waker(Waker::noop());
+        let mut wait = Wait::new(&waits, &endpoint, 100, 1000);
+        assert_eq!(wait.pending(&cx), None);
+        for _ in 0..10 {
+            endpoint.connect_failed(120, 120);
+            endpoint.probed(false, 120, 1, 1);
+        }
+        waits.sweep(200);
+        assert_eq!((endpoint.is_healthy(), wait.pending(&cx)), (false, None));
+    }
+
+    #[test]
+    fn a_request_sent_to_an_endpoint_that_was_dead_already_may_still_wait() {
+        let (waits, endpoint) = (Waits::default(), endpoint());
+        die(&endpoint, 50);
         let cx = Context::from_waker(Waker::noop());
         let mut wait = Wait::new(&waits, &endpoint, 100, 1000);
         assert_eq!(wait.pending(&cx), None);

@@ -134,32 +134,30 @@ impl Forwarding<'_> {
 /// What is logged of a failure.
 fn detail(error: &AttemptError) -> String {
     match error {
-        AttemptError::Connect(error) => crate::chain(error),
+        AttemptError::Connect { error, .. } => crate::chain(error),
         AttemptError::Exchange { failure, reused } => {
             let kept = if *reused { " (kept connection)" } else { "" };
             crate::chain(failure) + kept
         }
         AttemptError::Http2 { error, .. } => crate::chain(error),
         AttemptError::Verdict(Verdict::TimedOut) => "timed out".to_owned(),
-        AttemptError::Verdict(Verdict::EndpointFailed) => "endpoint failed".to_owned(),
+        AttemptError::Verdict(Verdict::EndpointDead) => "endpoint is dead".to_owned(),
     }
 }
 
 /// What a client is told of an endpoint's failure.
 fn blame(error: &AttemptError) -> (StatusCode, Refusal, &'static str) {
     match error {
-        AttemptError::Connect(_) => (StatusCode::SERVICE_UNAVAILABLE, Refusal::Upstream, "cannot be reached"),
+        AttemptError::Connect { .. } => (StatusCode::SERVICE_UNAVAILABLE, Refusal::Upstream, "cannot be reached"),
         AttemptError::Exchange { .. } | AttemptError::Http2 { .. } => {
             (StatusCode::BAD_GATEWAY, Refusal::Upstream, "gave no valid answer")
         }
         AttemptError::Verdict(Verdict::TimedOut) => {
             (StatusCode::GATEWAY_TIMEOUT, Refusal::Timeout, "did not answer in time")
         }
-        AttemptError::Verdict(Verdict::EndpointFailed) => (
-            StatusCode::BAD_GATEWAY,
-            Refusal::Upstream,
-            "failed while it was answering",
-        ),
+        AttemptError::Verdict(Verdict::EndpointDead) => {
+            (StatusCode::BAD_GATEWAY, Refusal::Upstream, "died before it answered")
+        }
     }
 }
 

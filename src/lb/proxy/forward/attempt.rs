@@ -10,7 +10,7 @@ use std::{
 use http::{HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
 use hyper::body::Incoming;
 
-use super::{Forwarding, pending::Pending};
+use super::{Forwarding, pending::Pending, retry::Tried};
 use crate::{
     model::Protocol,
     proxy::headers::Outgoing,
@@ -26,7 +26,11 @@ use crate::{
 /// A failed attempt.
 #[derive(Debug)]
 pub(super) enum AttemptError {
-    Connect(connect::Error),
+    /// `began_ms`: when connecting began.
+    Connect {
+        error: connect::Error,
+        began_ms: u64,
+    },
     /// `reused`: the connection had carried another request before.
     Exchange {
         failure: Failure,
@@ -60,6 +64,7 @@ impl Forwarding<'_> {
         &self,
         endpoint: &Arc<Endpoint>,
         pending: &mut Pending,
+        tried: &Tried,
     ) -> Result<Answer, AttemptError> {
         let worker = &self.downstream.worker;
         let settings = &self.backend.settings;
@@ -67,7 +72,7 @@ impl Forwarding<'_> {
             .connect_timeout
             .unwrap_or(worker.shared.settings.connect_timeout);
         if settings.protocol == Protocol::H2c {
-            return self.attempt_http2(endpoint, pending, connect_limit).await;
+            return self.attempt_http2(endpoint, pending, connect_limit, tried).await;
         }
         let metrics = &worker.shared.metrics;
         let connection = match worker.pool.take(endpoint.id) {
@@ -76,21 +81,16 @@ impl Forwarding<'_> {
                 connection
             }
             None => {
-                let stream = worker
-                    .shared
-                    .connector
-                    .stream(endpoint, connect_limit)
-                    .await
-                    .map_err(AttemptError::Connect)?;
-                metrics.upstream_connects.inc();
-                Connection::new(stream)
+                let stream = self.connect(worker.shared.connector.stream(endpoint, connect_limit), endpoint);
+                Connection::new(stream.await?)
             }
         };
         let body = pending.body.take();
         let sending = pending.sending.map_or(Sending::Plain, |(sending, _)| sending);
         let method = pending.parts.method.clone();
         let mut exchange = Exchange::begin(connection, method, body, sending, |head| self.write_head(head, pending));
-        match self.unless_judged(endpoint, |cx| exchange.poll_head(cx)).await {
+        let movable = || self.is_movable(pending, tried, endpoint);
+        match self.unless_judged(endpoint, movable, |cx| exchange.poll_head(cx)).await {
             Ok(Ok(head)) => Ok(Answer::Http1(head, Box::new(exchange))),
             Ok(Err(failure)) => {
                 let reused = exchange.reused();
@@ -104,10 +104,28 @@ impl Forwarding<'_> {
         }
     }
 
-    /// What a poll comes to, or the verdict on the endpoint if that is given first.
+    /// A connection that came about or not: either is known of the endpoint from then on.
+    async fn connect<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, connect::Error>>,
+        endpoint: &Endpoint,
+    ) -> Result<T, AttemptError> {
+        let shared = &self.downstream.worker.shared;
+        let began_ms = shared.clock.now_ms();
+        let connected = connecting
+            .await
+            .map_err(|error| AttemptError::Connect { error, began_ms })?;
+        shared.metrics.upstream_connects.inc();
+        endpoint.connected();
+        Ok(connected)
+    }
+
+    /// What a poll comes to, or the verdict on the endpoint if that is given first. The endpoint's death counts only if
+    /// the request is `movable`: otherwise waiting is the best that can be done.
     async fn unless_judged<T>(
         &self,
         endpoint: &Arc<Endpoint>,
+        movable: impl Fn() -> bool,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Result<T, Verdict> {
         let worker = &self.downstream.worker;
@@ -115,9 +133,14 @@ impl Forwarding<'_> {
         let mut wait = Wait::new(&worker.waits, endpoint, now, self.response_limit_ms());
         poll_fn(|cx| match poll(cx) {
             Poll::Ready(result) => Poll::Ready(Ok(result)),
-            Poll::Pending => wait
-                .pending(cx)
-                .map_or(Poll::Pending, |verdict| Poll::Ready(Err(verdict))),
+            Poll::Pending => match wait.pending(cx) {
+                Some(Verdict::EndpointDead) if !movable() => {
+                    wait.insist();
+                    Poll::Pending
+                }
+                Some(verdict) => Poll::Ready(Err(verdict)),
+                None => Poll::Pending,
+            },
         })
         .await
     }
@@ -127,18 +150,14 @@ impl Forwarding<'_> {
         endpoint: &Arc<Endpoint>,
         pending: &mut Pending,
         connect_limit: Duration,
+        tried: &Tried,
     ) -> Result<Answer, AttemptError> {
         let worker = &self.downstream.worker;
         let mut sender = match worker.pool.shared(endpoint.id) {
             Some(sender) => sender,
             None => {
-                let sender = worker
-                    .shared
-                    .connector
-                    .http2(endpoint, connect_limit)
-                    .await
-                    .map_err(AttemptError::Connect)?;
-                worker.shared.metrics.upstream_connects.inc();
+                let connecting = worker.shared.connector.http2(endpoint, connect_limit);
+                let sender = self.connect(connecting, endpoint).await?;
                 worker.pool.share(endpoint.id, sender.clone());
                 sender
             }
@@ -165,7 +184,8 @@ impl Forwarding<'_> {
             }
         });
         let mut sent = std::pin::pin!(sender.try_send_request(request));
-        match self.unless_judged(endpoint, |cx| sent.as_mut().poll(cx)).await {
+        let movable = || self.is_movable(pending, tried, endpoint);
+        match self.unless_judged(endpoint, movable, |cx| sent.as_mut().poll(cx)).await {
             Ok(Ok(response)) => Ok(Answer::Http2(response)),
             Ok(Err(mut failed)) => {
                 let returned = failed.take_message().map(Request::into_body);
@@ -180,7 +200,7 @@ impl Forwarding<'_> {
         }
     }
 
-    fn response_limit_ms(&self) -> u64 {
+    pub(super) fn response_limit_ms(&self) -> u64 {
         let limit = self
             .backend
             .settings

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Instant};
 use http::{Request, Response, request::Parts};
 use hyper::body::Incoming;
 
-use self::pending::first_chunk;
+use self::{pending::first_chunk, retry::Tried};
 use super::{
     client::Client,
     response::ResponseBody,
@@ -61,14 +61,13 @@ impl Forwarding<'_> {
             First::Shed => return self.shed(&pending.parts, ticket),
             First::Nobody => return self.nobody(&pending.parts, ticket),
         };
-        let mut tried = Vec::new();
+        let mut tried = Tried::new(self.downstream.worker.shared.clock.now_ms());
         loop {
             ticket.attempt(&choice.endpoint);
-            tried.push(choice.cluster);
             let began = Instant::now();
-            let attempted = self.attempt(&choice.endpoint, &mut pending).await;
-            let (origin, class) = self.note(&choice, &attempted, began.elapsed());
-            let Some(next) = self.decide(origin, class, &pending, &tried, &choice, &mut ticket) else {
+            let attempted = self.attempt(&choice.endpoint, &mut pending, &tried).await;
+            let outcome = self.note(&choice, &attempted, began.elapsed());
+            let Some(next) = self.decide(&outcome, &pending, &mut tried, &choice, &mut ticket) else {
                 return match attempted {
                     Ok(answer) => {
                         ticket.upstream = Some(began.elapsed());
