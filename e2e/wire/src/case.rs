@@ -15,6 +15,10 @@
 //! request, or `@fixture`, each followed by `@set /pointer JSON` and `@remove /pointer` lines;
 //! `@protobuf` sends it in protobuf and `@yaml` as it stands. A file that begins with
 //! `#each fixtures` is run once for every fixture.
+//!
+//! A header `Await: STATUS TEXT` is not sent: the request is, again and again, until the answer has that status and
+//! contains that text (which can be left out). It belongs to answers that come only when a controller, or a cache of
+//! access rules, has got that far.
 
 use std::path::Path;
 
@@ -34,6 +38,28 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// Body, not yet expanded.
     pub body: String,
+    /// The answer to wait for, if it does not come at once.
+    pub awaited: Option<Awaited>,
+}
+
+/// What tells the answer that a request is repeated for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Awaited {
+    /// Its status code.
+    pub status: u16,
+    /// What its body contains, not yet expanded; empty if any will do.
+    pub text: String,
+}
+
+impl Awaited {
+    fn parse(value: &str) -> Result<Self> {
+        let (status, text) = value.split_once(' ').unwrap_or((value, ""));
+        let status = status.parse().with_context(|| format!("{status} is no status to await"))?;
+        Ok(Self {
+            status,
+            text: text.to_owned(),
+        })
+    }
 }
 
 /// Requests that are sent in order, with the variables they start from.
@@ -174,9 +200,13 @@ pub fn parse(text: &str) -> Result<Vec<Request>> {
         let Some((method, target)) = lines.next().and_then(|line| line.split_once(' ')) else {
             bail!("{name}: no request line");
         };
-        let headers = lines
-            .map(|line| line.split_once(": ").with_context(|| format!("{name}: {line}")))
-            .collect::<Result<Vec<_>>>()?;
+        let (mut headers, mut awaited) = (Vec::new(), None);
+        for line in lines {
+            match line.split_once(": ").with_context(|| format!("{name}: {line}"))? {
+                ("Await", value) => awaited = Some(Awaited::parse(value).with_context(|| name.clone())?),
+                (header, value) => headers.push((header.to_owned(), value.to_owned())),
+            }
+        }
         if requests.iter().any(|request| request.name == name) {
             bail!("{name}: there twice");
         }
@@ -184,11 +214,9 @@ pub fn parse(text: &str) -> Result<Vec<Request>> {
             name,
             method: method.to_owned(),
             target: target.to_owned(),
-            headers: headers
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
+            headers,
             body: body.trim_end().to_owned(),
+            awaited,
         });
     }
     Ok(requests)

@@ -1,4 +1,4 @@
-//! Starts a real kube-apiserver on etcd, where their binaries lie.
+//! Starts a real kube-apiserver on etcd, with the controllers that end what is being deleted, where their binaries lie.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,9 @@ const UNADMITTED: [&str; 3] = [
     "TaintNodesByCondition",
 ];
 
+/// The controllers that run beside it: those that end namespaces, and what nobody owns any more. Ours has them within.
+const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller";
+
 /// A running kube-apiserver; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Real {
@@ -38,13 +41,13 @@ pub struct Real {
 pub fn binaries() -> Option<PathBuf> {
     let named = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
     let folder = named.unwrap_or_else(|| PathBuf::from("/usr/local/kubebuilder/bin"));
-    ["etcd", "kube-apiserver"]
+    ["etcd", "kube-apiserver", "kube-controller-manager"]
         .iter()
         .all(|name| folder.join(name).exists())
         .then_some(folder)
 }
 
-/// Starts etcd and kube-apiserver.
+/// Starts etcd, kube-apiserver and kube-controller-manager.
 ///
 /// # Errors
 /// If one of them does not start.
@@ -98,6 +101,7 @@ pub async fn start(binaries: &Path) -> Result<Real> {
             .await
             .is_ok_and(|answer| answer.status.is_success())
         {
+            processes.push(controllers(binaries, folder.path(), port)?);
             return Ok(Real {
                 client,
                 _processes: processes,
@@ -116,6 +120,32 @@ pub async fn start(binaries: &Path) -> Result<Real> {
     bail!(
         "kube-apiserver does not get ready: {}",
         log.lines().last().unwrap_or_default()
+    )
+}
+
+/// Starts kube-controller-manager as the administrator of a kube-apiserver.
+fn controllers(binaries: &Path, folder: &Path, port: u16) -> Result<Child> {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let kubeconfig = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": format!("https://127.0.0.1:{port}"), "certificate-authority": path("ca.crt")}}],
+        "users": [{"name": "u", "user": {"token": ADMIN_TOKEN}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    });
+    std::fs::write(path("kubeconfig"), kubeconfig.to_string())?;
+    spawn(
+        &binaries.join("kube-controller-manager"),
+        &folder.join("kube-controller-manager.log"),
+        &[
+            format!("--kubeconfig={}", path("kubeconfig")),
+            format!("--controllers={CONTROLLERS}"),
+            "--leader-elect=false".to_owned(),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--secure-port={}", free_port()?),
+            format!("--cert-dir={}", path("certs")),
+        ],
     )
 }
 

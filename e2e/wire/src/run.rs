@@ -1,6 +1,7 @@
 //! Sends the requests of a case and writes down the answers.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -19,6 +20,10 @@ const HEADERS: [&str; 6] = [
     "allow",
     "www-authenticate",
 ];
+
+/// How long an awaited answer may take, and how often it is asked for. What comes then is written down.
+const AWAIT: Duration = Duration::from_secs(120);
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// An answer as golden files have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,9 +76,22 @@ impl State<'_> {
             .iter()
             .map(|(name, value)| Ok((name.clone(), self.expand(value)?)))
             .collect::<Result<Vec<_>>>()?;
-        client
-            .send(&request.method, &target, &headers, self.body(&request.body)?)
-            .await
+        let body = self.body(&request.body)?;
+        let awaited = match &request.awaited {
+            Some(awaited) => Some((awaited.status, self.expand(&awaited.text)?)),
+            None => None,
+        };
+        let start = std::time::Instant::now();
+        loop {
+            let answer = client.send(&request.method, &target, &headers, body.clone()).await?;
+            let has_come = awaited.as_ref().is_none_or(|(status, text)| {
+                answer.status == *status && String::from_utf8_lossy(&answer.body).contains(text)
+            });
+            if has_come || start.elapsed() > AWAIT {
+                return Ok(answer);
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     /// Replaces every `${…}`.
