@@ -30,8 +30,8 @@ test: build tools ## Run every test, the black-box journeys included; on real Ku
 test-real: build tools ## Play the journeys on real Kubernetes (as root, envtest binaries present)
 	$(CARGO) test --workspace --locked --test journeys -- --ignored --nocapture on_real_kubernetes
 
-test-wire: ## Compare our answers with those recorded from kube-apiserver
-	$(CARGO) test --workspace --locked --test replay -- --ignored
+test-wire: ## Only compare our answers with those recorded from kube-apiserver
+	$(CARGO) test --locked --package wire --test replay
 
 bench: build tools ## Measure speed and memory; prints a table
 	$(CARGO) build --release --workspace --locked --examples

@@ -54,7 +54,9 @@ pub struct Awaited {
 impl Awaited {
     fn parse(value: &str) -> Result<Self> {
         let (status, text) = value.split_once(' ').unwrap_or((value, ""));
-        let status = status.parse().with_context(|| format!("{status} is no status to await"))?;
+        let status = status
+            .parse()
+            .with_context(|| format!("{status} is no status to await"))?;
         Ok(Self {
             status,
             text: text.to_owned(),

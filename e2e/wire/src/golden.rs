@@ -69,7 +69,7 @@ pub fn compare(case: &str, wanted: &[Recorded], got: &[Recorded]) -> Vec<Differe
 }
 
 /// The requests whose difference is there for a reason. Lines are `case: request`, with a leading `?`
-/// if the answer depends on how far our controllers are. `#` starts a comment.
+/// if the answer depends on chance. `#` starts a comment.
 ///
 /// # Errors
 /// If the file cannot be read.

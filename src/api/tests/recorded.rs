@@ -118,6 +118,8 @@ fn outcome(served: &'static KindDef, mut object: Object, old: Option<&Object>, s
                     .flat_map(|conversion| (conversion.validate)(&object)),
             );
             warnings = strategy.warnings(&object, None);
+            // As it is read back.
+            strategy.default(&mut object);
         }
         Some(old) if status => {
             strategy.prepare_for_status_update(&mut object, old);

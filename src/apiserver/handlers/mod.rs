@@ -130,35 +130,50 @@ pub async fn serve(context: Arc<Context>, bytes: Bytes) -> Result<Reply, Status>
     if resource.namespaced() && info.namespace.is_empty() && !info.name.is_empty() {
         return Err(errors::unknown_resource());
     }
-    if let Some(text) = resource
-        .conversion()
-        .and_then(|c| c.deprecation)
-        .or(resource.def.deprecation)
+    let reply = answer(&context, &resource, &bytes).await;
+    let deprecation = resource.conversion().and_then(|c| c.deprecation);
+    if let Some(text) = deprecation.or(resource.def.deprecation)
+        && reply.as_ref().err().is_none_or(|status| is_routed(&context, status))
     {
-        context.warnings.add(text);
+        context.warnings.put_first(text);
     }
+    reply
+}
+
+/// Whether a refused request was for something there is: only of these is the client warned.
+fn is_routed(context: &Context, refusal: &Status) -> bool {
+    let no_route = [errors::unknown_resource(), errors::method_not_allowed()]
+        .iter()
+        .any(|none| none.message == refusal.message);
+    let no_patch = refusal.code == 415 && context.info.verb == "patch";
+    !no_route && !no_patch
+}
+
+/// Serves a request for a resource that there is.
+async fn answer(context: &Context, resource: &Arc<Resource>, bytes: &Bytes) -> Result<Reply, Status> {
+    let info = &context.info;
     if !info.subresource.is_empty() {
-        return subresource(&context, &resource, &bytes).await;
+        return subresource(context, resource, bytes).await;
     }
     if !resource.def.verbs.contains(&info.verb.as_str()) {
         return Err(errors::method_not_allowed());
     }
-    if let Some(reply) = reviews::serve(&context, &resource, &bytes).await {
+    if let Some(reply) = reviews::serve(context, resource, bytes).await {
         return reply;
     }
     match info.verb.as_str() {
         "get" if context.method == http::Method::HEAD => Err(errors::method_not_allowed()),
-        "get" => read::get(&context, &resource).await,
-        "list" => read::list(&context, &resource).await,
-        "watch" => watch::watch(&context, &resource).await,
+        "get" => read::get(context, resource).await,
+        "list" => read::list(context, resource).await,
+        "watch" => watch::watch(context, resource).await,
         "create" if resource.namespaced() && info.namespace.is_empty() => Err(errors::method_not_allowed()),
         "create" if !info.name.is_empty() => Err(errors::method_not_allowed()),
         "update" | "patch" if info.name.is_empty() => Err(errors::method_not_allowed()),
-        "create" => write::create(&context, &resource, &bytes).await,
-        "update" => write::update(&context, &resource, &bytes).await,
-        "patch" => write::patch(&context, &resource, &bytes).await,
-        "delete" => write::delete(&context, &resource, &bytes).await,
-        "deletecollection" => write::delete_collection(&context, &resource, &bytes).await,
+        "create" => write::create(context, resource, bytes).await,
+        "update" => write::update(context, resource, bytes).await,
+        "patch" => write::patch(context, resource, bytes).await,
+        "delete" => write::delete(context, resource, bytes).await,
+        "deletecollection" => write::delete_collection(context, resource, bytes).await,
         _ => Err(errors::method_not_allowed()),
     }
 }

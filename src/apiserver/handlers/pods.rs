@@ -9,7 +9,7 @@ use crate::{
     errors,
     registry::{
         Resource, codec,
-        delete::{Delete, DeleteOptions, Preconditions},
+        delete::{Delete, DeleteOptions, check_preconditions},
         metadata,
         selection::Selection,
         update::Change,
@@ -64,17 +64,16 @@ impl Change for Bind<'_> {
         }
         let scheduled =
             json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": self.now});
-        match pod.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
-            Some(conditions) => {
-                conditions.retain(|c| c["type"] != "PodScheduled");
-                conditions.push(scheduled);
-            }
-            None => pod["status"]["conditions"] = json!([scheduled]),
-        }
+        put_condition(&mut pod, scheduled);
         Ok(pod)
     }
 
     fn is_trusted(&self) -> bool {
+        true
+    }
+
+    /// Nobody owns what a binding writes.
+    fn tracks_itself(&self) -> bool {
         true
     }
 }
@@ -126,6 +125,52 @@ pub async fn bind(context: &Context, pods: &Resource, bytes: &Bytes) -> Result<R
     reply::object(201, &success(), &accepted)
 }
 
+/// Adds a condition, or puts it into the place of that of its type.
+fn put_condition(pod: &mut Object, condition: Value) {
+    match pod.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
+        Some(conditions) => {
+            conditions.retain(|c| c["type"] != condition["type"]);
+            conditions.push(condition);
+        }
+        None => pod["status"]["conditions"] = json!([condition]),
+    }
+}
+
+/// Says in a pod's status why it is about to go.
+struct Announce<'a> {
+    delete: &'a Delete<'a>,
+    now: String,
+}
+
+impl Change for Announce<'_> {
+    fn apply(&self, current: Option<&Object>) -> Result<Object, Status> {
+        let mut pod = current.cloned().unwrap_or_default();
+        check_preconditions(self.delete, &pod)?;
+        let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+        let told = conditions.is_some_and(|all| {
+            all.iter()
+                .any(|c| c["type"] == "DisruptionTarget" && c["status"] == "True")
+        });
+        if !told {
+            put_condition(
+                &mut pod,
+                json!({"type": "DisruptionTarget", "status": "True", "lastProbeTime": null, "lastTransitionTime": self.now,
+                    "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}),
+            );
+        }
+        Ok(pod)
+    }
+
+    fn is_trusted(&self) -> bool {
+        true
+    }
+
+    /// Nobody owns what an eviction writes.
+    fn tracks_itself(&self) -> bool {
+        true
+    }
+}
+
 /// The Status of something done.
 fn success() -> Object {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
@@ -144,6 +189,11 @@ pub async fn evict(context: &Context, pods: &Resource, bytes: &Bytes) -> Result<
     options.dry_run |= context.query.text("dryRun") == "All";
     let registry = &context.server.registry;
     let (namespace, name) = (context.info.namespace.as_str(), context.info.name.as_str());
+    if metadata::text(&eviction, "name") != name {
+        return Err(errors::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
+    }
     let pod = codec::decode(&registry.get(pods, namespace, name).await?)?;
     if !is_over(&pod) {
         take_disruption(context, namespace, &pod, options.dry_run).await?;
@@ -152,20 +202,46 @@ pub async fn evict(context: &Context, pods: &Resource, bytes: &Bytes) -> Result<
     preconditions
         .uid
         .get_or_insert_with(|| metadata::text(&pod, "uid").to_owned());
-    let options = DeleteOptions {
-        preconditions: Preconditions { ..preconditions },
+    let mut options = DeleteOptions {
+        preconditions,
         ..options
     };
-    let delete = Delete {
+    if !options.dry_run {
+        let announced = announce(context, pods, &options).await?;
+        // It is we who made it another version.
+        if let Some(version) = &mut options.preconditions.resource_version {
+            announced.clone_into(version);
+        }
+    }
+    registry.delete(&deletion(context, pods, &options)).await?;
+    reply::object(201, &success(), &accepted)
+}
+
+fn deletion<'a>(context: &'a Context, pods: &'a Resource, options: &'a DeleteOptions) -> Delete<'a> {
+    Delete {
         resource: pods,
-        namespace,
-        name,
-        options: &options,
+        namespace: &context.info.namespace,
+        name: &context.info.name,
+        options,
         user: &context.user,
         now: context.now,
+    }
+}
+
+/// Announces a deletion in the pod; answers the pod's version then.
+async fn announce(context: &Context, pods: &Resource, options: &DeleteOptions) -> Result<String, Status> {
+    let announce = Announce {
+        delete: &deletion(context, pods, options),
+        now: metadata::timestamp(context.now),
     };
-    registry.delete(&delete).await?;
-    reply::object(201, &success(), &accepted)
+    let unowned = crate::request::options::WriteOptions::default();
+    let write = write::write(context, pods, &unowned);
+    let updated = context
+        .server
+        .registry
+        .update(&write, &context.info.name, &announce)
+        .await?;
+    Ok(metadata::text(&updated.object, "resourceVersion").to_owned())
 }
 
 /// Pods that ended, or do not run yet, disturb nobody by going.

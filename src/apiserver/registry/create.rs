@@ -46,13 +46,13 @@ impl Registry {
             ));
         }
         metadata::drop_deletion(&mut object);
-        let generate = metadata::text(&object, "generateName").to_owned();
-        if metadata::text(&object, "name").is_empty() && !generate.is_empty() {
-            metadata::of_mut(&mut object).insert("name".into(), metadata::generate_name(&generate).into());
-        }
         resource.def.strategy.default(&mut object);
         if !tracked {
             write.track(None, &mut object);
+        }
+        let generate = metadata::text(&object, "generateName").to_owned();
+        if metadata::text(&object, "name").is_empty() && !generate.is_empty() {
+            metadata::of_mut(&mut object).insert("name".into(), metadata::generate_name(&generate).into());
         }
         if let Some(conversion) = resource.conversion() {
             (conversion.to_storage)(&mut object);
@@ -62,11 +62,11 @@ impl Registry {
         admission::mutate_create(self, write, &mut object).await?;
         metadata::fill_system_fields(&mut object, write.now);
         strategy.prepare_for_create(&mut object);
+        let mut wrong = metadata::validate(resource, &object);
         // As if it had been read back: what was prepared may have defaults of its own.
         strategy.default(&mut object);
         codec::canonicalize(&mut object);
         let name = metadata::text(&object, "name").to_owned();
-        let mut wrong = metadata::validate(resource, &object);
         wrong.extend(strategy.validate(&object));
         if let Some(conversion) = resource.conversion() {
             wrong.extend((conversion.validate)(&object));

@@ -200,7 +200,11 @@ impl Registry {
     }
 }
 
-fn check_preconditions(delete: &Delete<'_>, object: &Object) -> Result<(), Status> {
+/// Refuses a deletion of something that is not, or no longer, what was meant.
+///
+/// # Errors
+/// 409.
+pub(crate) fn check_preconditions(delete: &Delete<'_>, object: &Object) -> Result<(), Status> {
     // Of deletions the message names the kind, not the resource.
     let wrong = |what: &str, wanted: &str, is: &str| {
         if delete.resource.def.kind == "Namespace" {

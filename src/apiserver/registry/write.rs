@@ -21,6 +21,13 @@ impl Warnings {
         }
     }
 
+    /// Puts a text before the others.
+    pub fn put_first(&self, text: &str) {
+        let mut all = self.0.lock();
+        all.retain(|there| there != text);
+        all.insert(0, text.to_owned());
+    }
+
     /// Every text, in order.
     #[must_use]
     pub fn take(&self) -> Vec<String> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     defaults::pod_spec::pod_template,
-    json::{absent, default_to, default_zero, empty, int, items, items_mut, map_mut, put, remove, sort},
+    json::{absent, default_to, default_zero, empty, int, items, items_mut, map_mut, put, remove, sort, text},
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
     strategy::{create_with_generation, update_with_generation},
@@ -51,12 +51,13 @@ impl Strategy for Job {
     /// The uid of the job must be known already: its selector is made of it.
     fn prepare_for_create(&self, object: &mut Object) {
         if object["spec"]["manualSelector"] != true {
-            let labelled_as_pods = object["metadata"]["labels"] == object["spec"]["template"]["metadata"]["labels"];
+            let labels = object["spec"]["template"]["metadata"]["labels"].clone();
+            let labelled_as_pods = !empty(&labels) && object["metadata"]["labels"] == labels;
             generate_selector(object);
             if labelled_as_pods {
                 remove(map_mut(object, "metadata"), "labels");
+                default_labels(object);
             }
-            default_labels(object);
         }
         create_with_generation(object);
     }
@@ -119,7 +120,7 @@ fn default_labels(object: &mut Object) {
 
 /// Labels the pods with name and uid of the job, and selects them by the uid.
 fn generate_selector(object: &mut Object) {
-    let [name, uid] = ["name", "uid"].map(|key| object["metadata"][key].clone());
+    let [name, uid] = ["name", "uid"].map(|key| Value::from(text(&object["metadata"][key])));
     let spec = map_mut(object, "spec");
     let labels = map_mut(map_mut(map_mut(spec, "template"), "metadata"), "labels");
     for (keys, value) in [(validate::NAME_LABELS, name), (validate::UID_LABELS, uid.clone())] {
@@ -210,7 +211,6 @@ fn duration(job: &Object, now: jiff::Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::text;
     use serde_json::json;
 
     #[test]

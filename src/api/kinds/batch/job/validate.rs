@@ -39,7 +39,7 @@ fn generated_selector(job: &Object, spec: &At<'_>, errors: &mut ErrorList) {
     if spec.key("manualSelector").flag() || !selector.is_set() {
         return;
     }
-    let (name, uid) = (&job["metadata"]["name"], &job["metadata"]["uid"]);
+    let [name, uid] = &["name", "uid"].map(|key| Value::from(crate::json::text(&job["metadata"][key])));
     if uid.as_str().is_none_or(str::is_empty) {
         errors.push(At::new(uid, "metadata.uid").required(""));
     }
