@@ -1,11 +1,11 @@
 //! HTTP/2 and TLS, towards clients and towards endpoints.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use apimachinery::Object;
 use base64::Engine as _;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::{
     body::{Frame, Incoming},
@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::support::{Balancer, Endpoint, annotate, world};
+use super::support::{Balancer, Endpoint, PATIENCE, annotate, world};
 use crate::model::annotations;
 
 async fn client<S>(stream: S) -> http2::SendRequest<Full<Bytes>>
@@ -117,6 +117,76 @@ async fn grpc_passes_with_its_trailers() {
         assert_eq!(body.trailers().expect("trailers")["grpc-status"], "0");
         assert_eq!(body.to_bytes(), "message");
     }
+}
+
+/// An endpoint that speaks HTTP/2 only and returns every message as soon as it arrives.
+async fn conversation() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service_fn(|request: Request<Incoming>| async move {
+                Ok::<_, Infallible>(Response::new(request.into_body()))
+            });
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_streams_flow_both_ways_at_once() {
+    let mut all = world(&[("eu", &[conversation().await])]);
+    let service = all
+        .iter_mut()
+        .find(|object| object["kind"] == "Service")
+        .expect("a service");
+    service["spec"]["ports"][0]["appProtocol"] = "kubernetes.io/h2c".into();
+    let balancer = Balancer::start(&all, &["--response-timeout=1s"]).await;
+    let (say, said) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, Infallible>>(1);
+    let handshake = http2::handshake(
+        TokioExecutor::new(),
+        TokioIo::new(balancer.connect_from("127.2.0.1").await),
+    );
+    let (mut sender, connection) = handshake.await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let body = StreamBody::new(tokio_stream::wrappers::ReceiverStream::new(said));
+    let request = Request::post("http://web.example/pkg.Service/Chat").header("te", "trailers");
+    let response = sender.send_request(request.body(body).expect("a request"));
+    let mut answers = response.await.expect("a head before the first message").into_body();
+    let mut heard = async || {
+        tokio::time::timeout(PATIENCE, answers.frame())
+            .await
+            .expect("in time")
+            .map(|frame| frame.expect("a frame"))
+    };
+    for message in ["one", "two", "three"] {
+        say.send(Ok(Frame::data(message.into()))).await.expect("a listener");
+        let frame = heard().await.expect("an answer before the next message");
+        assert_eq!(frame.into_data().expect("data"), message);
+    }
+    // Silence longer than a response may take to begin is no reason to end a stream.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let trailers = HeaderMap::from_iter([(HeaderName::from_static("x-sum"), HeaderValue::from_static("3"))]);
+    say.send(Ok(Frame::trailers(trailers))).await.expect("a listener");
+    drop(say);
+    let last = heard().await.expect("trailers").into_trailers().expect("trailers");
+    assert_eq!(last["x-sum"], "3");
+    assert!(heard().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cookies_of_http2_clients_reach_http1_endpoints_as_one_field() {
+    let eu = Endpoint::start("eu").await;
+    let balancer = Balancer::start(&world(&[("eu", &[eu.address])]), &[]).await;
+    let mut sender = client(balancer.connect_from("127.2.0.1").await).await;
+    let request = Request::get("http://web.example/")
+        .header("cookie", "a=1")
+        .header("cookie", "b=2");
+    let request = request.body(Full::new(Bytes::new())).expect("a request");
+    let told = echo(sender.send_request(request).await.expect("a response")).await;
+    assert_eq!(told["headers"]["cookie"], "a=1; b=2");
 }
 
 /// A certificate for `name`, as a Secret and as what clients trust.

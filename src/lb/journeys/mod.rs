@@ -4,6 +4,7 @@ mod api;
 mod bodies;
 mod busy;
 mod failover;
+mod framing;
 mod hostile;
 mod http2;
 mod lifecycle;

@@ -1,8 +1,15 @@
 //! Switching protocols.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use std::time::Duration;
 
-use super::support::{Answer, Balancer, read_head, scripted, world};
+use futures::{SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_tungstenite::tungstenite::{
+    Message,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
+
+use super::support::{Answer, Balancer, PATIENCE, read_head, scripted, world};
 
 const ASK: &[u8] = b"GET /chat HTTP/1.1\r\nHost: web.example\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n";
 
@@ -93,4 +100,60 @@ async fn a_101_that_nobody_asked_for_is_an_error() {
     .await;
     let balancer = Balancer::start(&world(&[("eu", &[eager])]), &[]).await;
     assert_eq!(balancer.get("127.2.0.1", "/").await.status, 502);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_talks_both_ways_outlives_every_timeout_and_closes_in_order() {
+    let chat = scripted(|stream| async move {
+        let mut socket = tokio_tungstenite::accept_async(stream)
+            .await
+            .map_err(std::io::Error::other)?;
+        // The server speaks first, and answers everything until it is told to close.
+        let _ = socket.send(Message::text("welcome")).await;
+        while let Some(Ok(message)) = socket.next().await {
+            if matches!(message, Message::Text(_) | Message::Binary(_)) {
+                let _ = socket.send(message).await;
+            }
+        }
+        Ok(())
+    })
+    .await;
+    let flags = [
+        "--health-check-interval=1h",
+        "--response-timeout=300ms",
+        "--idle-timeout=300ms",
+        "--header-timeout=300ms",
+    ];
+    let balancer = Balancer::start(&world(&[("eu", &[chat])]), &flags).await;
+    let stream = balancer.connect_from("127.2.0.1").await;
+    let (mut socket, response) = tokio_tungstenite::client_async("ws://web.example/chat", stream)
+        .await
+        .expect("a WebSocket");
+    assert_eq!(response.headers()["x-lb-cluster"], "eu");
+    let mut said = async |message: Option<Message>| {
+        if let Some(message) = message {
+            socket.send(message).await.expect("sent");
+        }
+        tokio::time::timeout(PATIENCE, socket.next())
+            .await
+            .expect("an answer in time")
+            .expect("an answer")
+            .expect("a message")
+    };
+    assert_eq!(said(None).await, Message::text("welcome"));
+    // Longer than all the limits and two rounds of the sweep that enforces them.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let large = Message::binary(vec![7; 300_000]);
+    assert_eq!(said(Some(large.clone())).await, large);
+    let bye = Message::Close(Some(CloseFrame {
+        code: CloseCode::Normal,
+        reason: "bye".into(),
+    }));
+    assert_eq!(said(Some(bye.clone())).await, bye);
+    assert!(
+        socket.next().await.is_none(),
+        "the connection ends with the closing handshake"
+    );
+    drop(socket);
+    balancer.logged(|line| line["status"] == 101).await;
 }

@@ -1,4 +1,7 @@
 //! Annotations that steer the load balancer. Unless said otherwise they go on the Service; an Ingress overrides its Services.
+//!
+//! Where Kubernetes has a field of its own, it is understood too, and an annotation overrides it: a port's `appProtocol`
+//! and the Service's `sessionAffinity: ClientIP`.
 
 use std::time::Duration;
 
@@ -34,9 +37,21 @@ pub const INGRESS_CLASS: &str = "kubernetes.io/ingress.class";
 /// On an IngressClass: Ingresses without a class are its.
 pub const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 
-/// Reads the settings of a backend. `wrong` hears of values that make no sense; the default is used instead.
-pub(super) fn settings(ingress: &Object, service: Option<&Object>, mut wrong: impl FnMut(String)) -> Settings {
+/// Reads the settings of a backend; `port` is that of the Service. `wrong` hears of values that make no sense; the default
+/// is used instead.
+pub(super) fn settings(
+    ingress: &Object,
+    service: Option<&Object>,
+    port: Option<&Object>,
+    mut wrong: impl FnMut(String),
+) -> Settings {
     let mut settings = Settings::default();
+    if let Some(named) = port.and_then(|port| json::text(port, "/appProtocol")) {
+        settings.protocol = app_protocol(named);
+    }
+    if service.and_then(|service| json::text(service, "/spec/sessionAffinity")) == Some("ClientIP") {
+        settings.affinity = Affinity::ClientIp;
+    }
     let mut read = |key: &'static str, apply: &mut dyn FnMut(&str) -> Option<()>| {
         let value = json::annotation(ingress, key).or_else(|| json::annotation(service?, key));
         if let Some(value) = value
@@ -88,6 +103,16 @@ pub(super) fn settings(ingress: &Object, service: Option<&Object>, mut wrong: im
         Some(())
     });
     settings
+}
+
+/// What a port's `appProtocol` means: the names of Kubernetes (KEP-3726), IANA's, and those that service meshes use.
+/// Protocols that are none of HTTP are spoken to as the default.
+fn app_protocol(name: &str) -> Protocol {
+    match name.to_ascii_lowercase().as_str() {
+        "kubernetes.io/h2c" | "h2c" | "http2" | "grpc" => Protocol::H2c,
+        "kubernetes.io/wss" | "https" => Protocol::Https,
+        _ => Protocol::Http,
+    }
 }
 
 /// A positive Go duration, as `1m30s`.

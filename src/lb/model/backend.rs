@@ -83,7 +83,7 @@ pub(super) fn backend(
     backend
 }
 
-fn find_port<'a>(service: &'a Object, port: &Port) -> Option<&'a Object> {
+pub(super) fn find_port<'a>(service: &'a Object, port: &Port) -> Option<&'a Object> {
     json::list(service, "/spec/ports").iter().find(|candidate| match port {
         Port::Number(number) => candidate["port"].as_u64() == Some(u64::from(*number)),
         Port::Name(name) => candidate["name"].as_str() == Some(name),

@@ -199,9 +199,12 @@ impl Builder<'_> {
         };
         let service_key = format!("{namespace}/{name}");
         let service = self.objects.services.get(&service_key).map(|service| &**service);
-        let settings = annotations::settings(ingress, service, |wrong| problems.push(("InvalidAnnotation", wrong)));
+        let service_port = service.and_then(|service| backend::find_port(service, &port));
+        let settings = annotations::settings(ingress, service, service_port, |wrong| {
+            problems.push(("InvalidAnnotation", wrong));
+        });
         let mut key = format!("{service_key}:{port}");
-        let plain = annotations::settings(&Object::Null, service, |_| {});
+        let plain = annotations::settings(&Object::Null, service, service_port, |_| {});
         if settings != plain {
             // Another Ingress may serve the same port with other settings.
             key += &format!(" of {}", json::text(ingress, "/metadata/name").unwrap_or_default());

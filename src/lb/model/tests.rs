@@ -247,6 +247,36 @@ fn annotations_steer_and_wrong_ones_are_told() {
 }
 
 #[test]
+fn kubernetes_own_fields_steer_unless_annotations_do() {
+    let settings = |protocol: &str, annotation: Option<&str>| {
+        let mut service = service("web");
+        service["spec"]["ports"][0]["appProtocol"] = protocol.into();
+        service["spec"]["sessionAffinity"] = "ClientIP".into();
+        if let Some(value) = annotation {
+            service["metadata"]["annotations"][annotations::BACKEND_PROTOCOL] = value.into();
+            service["metadata"]["annotations"][annotations::SESSION_AFFINITY] = "none".into();
+        }
+        let config = build(&objects(&[service, ingress("web", "", "a.example", "/", "web")]));
+        let backend = backend_of(&config, "a.example", "/").expect("a route");
+        (backend.settings.protocol, backend.settings.affinity)
+    };
+    for (named, protocol) in [
+        ("kubernetes.io/h2c", Protocol::H2c),
+        ("grpc", Protocol::H2c),
+        ("kubernetes.io/ws", Protocol::Http),
+        ("kubernetes.io/wss", Protocol::Https),
+        ("HTTPS", Protocol::Https),
+        ("mysql", Protocol::Http),
+    ] {
+        assert_eq!(settings(named, None), (protocol, Affinity::ClientIp), "{named}");
+    }
+    assert_eq!(
+        settings("kubernetes.io/h2c", Some("HTTP")),
+        (Protocol::Http, Affinity::None)
+    );
+}
+
+#[test]
 fn clusters_are_placed_by_location_region_zone_or_slice() {
     let mut located = cluster("located", "us-east1");
     located["spec"]["location"] = serde_json::json!({"latitude": 1.0, "longitude": 2.0});

@@ -51,6 +51,9 @@ impl Outgoing<'_> {
                 sink(name.as_str(), value.as_bytes());
             }
         }
+        if !self.http2 {
+            self.emit_cookies(&mut sink);
+        }
         self.emit_framing(&mut sink);
         self.emit_forwarded(&mut sink);
         sink("x-request-id", self.request_id.as_bytes());
@@ -64,6 +67,22 @@ impl Outgoing<'_> {
             sink("x-client-geo-location", point.as_bytes());
         }
         sink("x-client-geo-source", self.client.location.source.name().as_bytes());
+    }
+
+    /// HTTP/2 clients send one field per cookie; HTTP/1.1 knows one field only (RFC 9113 §8.2.3).
+    fn emit_cookies(&self, sink: &mut impl FnMut(&str, &[u8])) {
+        let mut fields = self.headers.get_all(header::COOKIE).iter();
+        let Some(first) = fields.next() else { return };
+        let mut rest = fields.peekable();
+        if rest.peek().is_none() {
+            return sink("cookie", first.as_bytes());
+        }
+        let mut joined = first.as_bytes().to_vec();
+        for field in rest {
+            joined.extend_from_slice(b"; ");
+            joined.extend_from_slice(field.as_bytes());
+        }
+        sink("cookie", &joined);
     }
 
     fn emit_framing(&self, sink: &mut impl FnMut(&str, &[u8])) {
@@ -113,8 +132,9 @@ impl Outgoing<'_> {
     }
 
     fn passes(&self, name: &HeaderName, nominated: &[HeaderName]) -> bool {
+        let joined = !self.http2 && *name == header::COOKIE;
         // What Connection nominates is the connection's, save what is dropped or set anyway.
-        !is_replaced(name) && !nominated.contains(name) && !self.is_sanitised(name)
+        !joined && !is_replaced(name) && !nominated.contains(name) && !self.is_sanitised(name)
     }
 
     fn is_sanitised(&self, name: &HeaderName) -> bool {

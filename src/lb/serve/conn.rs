@@ -173,8 +173,6 @@ impl Drop for Downstream {
 
 /// Serves a connection until it closes.
 pub async fn run(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>) {
-    // Not worth failing for.
-    let _ = stream.set_nodelay(true);
     let metrics = worker.shared.metrics.clone();
     if let Err(error) = open(worker, stream, peer, tls).await {
         if matches!(error, Ended::Tls(_)) {
