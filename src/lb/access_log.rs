@@ -5,7 +5,6 @@
 //! disk or a blocked pipe never slows a request.
 
 use std::{
-    fmt::Write as _,
     io::Write as _,
     path::{Path, PathBuf},
     sync::{
@@ -122,7 +121,8 @@ pub struct AccessLog {
 
 #[derive(Debug, Default)]
 struct Buffer {
-    text: String,
+    /// Lines of JSON, as bytes: nothing here has to be checked for being text again.
+    text: Vec<u8>,
     lines: u64,
     second: i64,
     /// `2026-01-31T12:00:00`, for `second`.
@@ -216,12 +216,9 @@ impl AccessLog {
     }
 
     fn hand_over(&self, buffer: &mut Buffer) {
-        let text = std::mem::replace(&mut buffer.text, String::with_capacity(FULL + 1024));
+        let text = std::mem::replace(&mut buffer.text, Vec::with_capacity(FULL + 1024));
         let lines = std::mem::take(&mut buffer.lines);
-        let sent = self
-            .sender
-            .as_ref()
-            .is_some_and(|sender| sender.try_send(text.into_bytes()).is_ok());
+        let sent = self.sender.as_ref().is_some_and(|sender| sender.try_send(text).is_ok());
         if !sent {
             self.dropped.inc_by(lines);
         }
@@ -236,48 +233,36 @@ impl Buffer {
             self.second_text = now.strftime("%Y-%m-%dT%H:%M:%S").to_string();
         }
         let text = &mut self.text;
-        text.push_str("{\"time\":\"");
-        text.push_str(&self.second_text);
-        text.push('.');
+        part(text, "{\"time\":\"", &self.second_text);
+        text.push(b'.');
         let millis = now.subsec_millisecond().unsigned_abs();
-        text.extend([100, 10, 1].map(|unit| char::from(b'0' + (millis / unit % 10) as u8)));
-        text.push_str("Z\"");
-        optional(text, "client", Some(entry.client));
-        optional(text, "location", Some(entry.source));
-        optional(text, "country", entry.country);
-        for (key, value) in [
-            ("method", entry.method),
-            ("scheme", entry.scheme),
-            ("host", entry.host),
-            ("path", entry.path),
-            ("protocol", entry.protocol),
-        ] {
-            optional(text, key, Some(value));
-        }
-        optional(text, "userAgent", entry.user_agent);
-        optional(text, "requestId", entry.request_id);
-        optional(text, "route", entry.route);
-        optional(text, "cluster", entry.cluster);
-        optional(text, "endpoint", entry.endpoint);
-        let mut number = itoa_buffer();
-        for (key, value) in [
-            ("status", u64::from(entry.status)),
-            ("received", entry.received),
-            ("sent", entry.sent),
-            ("durationMicros", micros(entry.duration)),
-            ("retries", u64::from(entry.retries)),
-        ] {
-            text.push_str(",\"");
-            text.push_str(key);
-            text.push_str("\":");
-            text.push_str(decimal(value, &mut number));
-        }
+        text.extend([100, 10, 1].map(|unit| b'0' + (millis / unit % 10) as u8));
+        part(text, "Z\",\"client\":\"", entry.client);
+        part(text, "\",\"location\":\"", entry.source);
+        optional(text, "\",\"country\":\"", entry.country);
+        part(text, "\",\"method\":\"", entry.method);
+        part(text, "\",\"scheme\":\"", entry.scheme);
+        foreign(text, "\",\"host\":\"", Some(entry.host));
+        foreign(text, "\",\"path\":\"", Some(entry.path));
+        part(text, "\",\"protocol\":\"", entry.protocol);
+        foreign(text, "\",\"userAgent\":\"", entry.user_agent);
+        foreign(text, "\",\"requestId\":\"", entry.request_id);
+        optional(text, "\",\"route\":\"", entry.route);
+        optional(text, "\",\"cluster\":\"", entry.cluster);
+        optional(text, "\",\"endpoint\":\"", entry.endpoint);
+        number(text, "\",\"status\":", u64::from(entry.status));
+        number(text, ",\"received\":", entry.received);
+        number(text, ",\"sent\":", entry.sent);
+        number(text, ",\"durationMicros\":", micros(entry.duration));
+        number(text, ",\"retries\":", u64::from(entry.retries));
         if let Some(upstream) = entry.upstream {
-            text.push_str(",\"upstreamMicros\":");
-            text.push_str(decimal(micros(upstream), &mut number));
+            number(text, ",\"upstreamMicros\":", micros(upstream));
         }
-        optional(text, "error", entry.error);
-        text.push_str("}\n");
+        if entry.error.is_some() {
+            foreign(text, ",\"error\":\"", entry.error);
+            text.push(b'"');
+        }
+        text.extend_from_slice(b"}\n");
     }
 }
 
@@ -285,53 +270,63 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn optional(text: &mut String, key: &str, value: Option<&str>) {
+/// A value of ours that needs no escaping, after `lead`: what ends the value before, and the key.
+fn part(text: &mut Vec<u8>, lead: &str, value: &str) {
+    text.extend_from_slice(lead.as_bytes());
+    text.extend_from_slice(value.as_bytes());
+}
+
+fn optional(text: &mut Vec<u8>, lead: &str, value: Option<&str>) {
     if let Some(value) = value {
-        text.push_str(",\"");
-        text.push_str(key);
-        text.push_str("\":\"");
-        escape(text, value);
-        text.push('"');
+        part(text, lead, value);
     }
 }
 
+/// A value that comes from outside and may contain anything.
+fn foreign(text: &mut Vec<u8>, lead: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        text.extend_from_slice(lead.as_bytes());
+        escape(text, value);
+    }
+}
+
+fn number(text: &mut Vec<u8>, lead: &str, value: u64) {
+    text.extend_from_slice(lead.as_bytes());
+    decimal(text, value);
+}
+
 /// Appends `value` as the inside of a JSON string.
-fn escape(text: &mut String, value: &str) {
+fn escape(text: &mut Vec<u8>, value: &str) {
     // Looked through to its end, which goes by many bytes at a time.
     let special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
     if !value.bytes().fold(false, |found, byte| found | special(byte)) {
-        text.push_str(value);
+        text.extend_from_slice(value.as_bytes());
         return;
     }
-    for c in value.chars() {
-        match c {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            c if u32::from(c) < 0x20 => {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "\\u{:04x}", u32::from(c));
-            }
-            c => text.push(c),
+    for byte in value.bytes() {
+        match byte {
+            b'"' => text.extend_from_slice(b"\\\""),
+            b'\\' => text.extend_from_slice(b"\\\\"),
+            // Writing to a Vec cannot fail.
+            byte if byte < 0x20 => drop(write!(text, "\\u{byte:04x}")),
+            byte => text.push(byte),
         }
     }
 }
 
-fn itoa_buffer() -> [u8; 20] {
-    [0; 20]
-}
-
-/// Decimal digits of a number.
-fn decimal(mut value: u64, buffer: &mut [u8; 20]) -> &str {
-    let mut at = buffer.len();
+/// Appends the decimal digits of a number.
+fn decimal(text: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
     loop {
         at -= 1;
-        buffer[at] = b'0' + (value % 10) as u8;
+        digits[at] = b'0' + (value % 10) as u8;
         value /= 10;
         if value == 0 {
             break;
         }
     }
-    std::str::from_utf8(&buffer[at..]).unwrap_or_default()
+    text.extend_from_slice(&digits[at..]);
 }
 
 #[cfg(test)]
@@ -372,8 +367,8 @@ mod tests {
     fn a_line_is_one_json_object() {
         let mut buffer = Buffer::default();
         buffer.line(now(), &entry("/x?y=1", Some("curl/8 \"quoted\"\n")));
-        assert!(buffer.text.ends_with("}\n"));
-        let line: serde_json::Value = serde_json::from_str(&buffer.text).expect("JSON");
+        assert!(buffer.text.ends_with(b"}\n"));
+        let line: serde_json::Value = serde_json::from_slice(&buffer.text).expect("JSON");
         assert_eq!(line["time"], "2026-01-31T12:00:00.007Z");
         assert_eq!(line["userAgent"], "curl/8 \"quoted\"\n");
         assert_eq!(line["sent"], u64::MAX);
@@ -423,11 +418,12 @@ mod tests {
         fn any_text_survives(path in ".{0,60}", agent in ".{0,60}", number: u64) {
             let mut buffer = Buffer::default();
             buffer.line(now(), &entry(&path, Some(&agent)));
-            let line: serde_json::Value = serde_json::from_str(&buffer.text).expect("JSON");
+            let line: serde_json::Value = serde_json::from_slice(&buffer.text).expect("JSON");
             prop_assert_eq!(line["path"].as_str(), Some(&*path));
             prop_assert_eq!(line["userAgent"].as_str(), Some(&*agent));
-            let mut digits = [0; 20];
-            prop_assert_eq!(decimal(number, &mut digits), number.to_string());
+            let mut digits = Vec::new();
+            decimal(&mut digits, number);
+            prop_assert_eq!(digits, number.to_string().into_bytes());
         }
     }
 }

@@ -7,6 +7,7 @@ mod failover;
 mod framing;
 mod hostile;
 mod http2;
+mod idle;
 mod lifecycle;
 mod routing;
 mod support;

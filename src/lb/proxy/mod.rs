@@ -85,7 +85,7 @@ fn no_route(snapshot: &Snapshot, host: &str, path: &str) -> Refused {
     }
 }
 
-fn redirect(host: &str, request: &Request<Incoming>, ticket: Ticket) -> Response<ResponseBody> {
+fn redirect(host: &str, request: &Request<Incoming>, ticket: Box<Ticket>) -> Response<ResponseBody> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let refused = Refused {
         status: StatusCode::PERMANENT_REDIRECT,

@@ -27,7 +27,7 @@ pub struct Refused {
 
 impl Refused {
     /// The response; `asked` are the request's headers.
-    pub fn respond(self, asked: &HeaderMap, mut ticket: Ticket) -> Response<ResponseBody> {
+    pub fn respond(self, asked: &HeaderMap, mut ticket: Box<Ticket>) -> Response<ResponseBody> {
         ticket.worker.shared.metrics.refused(self.refusal);
         ticket.status = self.status.as_u16();
         ticket.error.get_or_insert_with(|| self.message.clone());

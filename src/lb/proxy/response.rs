@@ -2,7 +2,6 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -11,25 +10,22 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::ticket::Ticket;
-use crate::{
-    runtime::Endpoint,
-    upstream::{Exchange, Failure},
-};
+use crate::upstream::{Exchange, Failure};
 
 /// A body; it keeps the request's ticket until it is sent or given up.
 #[derive(Debug)]
 pub struct ResponseBody {
     kind: Kind,
     /// None after a switch of protocols: the tunnel has it.
-    ticket: Option<Ticket>,
+    ticket: Option<Box<Ticket>>,
 }
 
 #[derive(Debug)]
 enum Kind {
-    /// Our own words.
+    /// All of it at once.
     Full(Bytes),
-    /// Out of an HTTP/1.1 exchange, whose connection is kept afterwards.
-    Http1(Option<Box<(Exchange, Arc<Endpoint>)>>),
+    /// Out of an HTTP/1.1 exchange with the endpoint of this id, whose connection is kept afterwards.
+    Http1(Option<(Box<Exchange>, u64)>),
     /// Out of an HTTP/2 stream.
     Http2(Incoming),
 }
@@ -54,8 +50,8 @@ pub enum Error {
 }
 
 impl ResponseBody {
-    /// Our own words.
-    pub fn full(text: Bytes, ticket: Ticket) -> Self {
+    /// A body that is all here: our own words, or a small one.
+    pub fn full(text: Bytes, ticket: Box<Ticket>) -> Self {
         Self {
             kind: Kind::Full(text),
             ticket: Some(ticket),
@@ -63,17 +59,19 @@ impl ResponseBody {
     }
 
     /// The body of an exchange whose head has arrived.
-    pub fn http1(exchange: Exchange, endpoint: Arc<Endpoint>, ticket: Ticket) -> Self {
-        let mut body = Self {
-            kind: Kind::Http1(Some(Box::new((exchange, endpoint)))),
+    pub fn http1(mut exchange: Box<Exchange>, endpoint: u64, ticket: Box<Ticket>) -> Self {
+        if let Some(whole) = exchange.take_whole_body() {
+            keep_connection(*exchange, endpoint, &ticket);
+            return Self::full(whole, ticket);
+        }
+        Self {
+            kind: Kind::Http1(Some((exchange, endpoint))),
             ticket: Some(ticket),
-        };
-        body.keep_connection();
-        body
+        }
     }
 
     /// The body of an HTTP/2 stream.
-    pub fn http2(incoming: Incoming, ticket: Ticket) -> Self {
+    pub fn http2(incoming: Incoming, ticket: Box<Ticket>) -> Self {
         Self {
             kind: Kind::Http2(incoming),
             ticket: Some(ticket),
@@ -87,17 +85,13 @@ impl ResponseBody {
             ticket: None,
         }
     }
+}
 
-    /// Gives the connection back as soon as the exchange is over.
-    fn keep_connection(&mut self) {
-        let Kind::Http1(slot) = &mut self.kind else { return };
-        if let Some(done) = slot.take_if(|exchange| exchange.0.is_done()) {
-            let (exchange, endpoint) = *done;
-            if let (Some(connection), Some(ticket)) = (exchange.into_reusable(), &self.ticket) {
-                let worker = &ticket.worker;
-                worker.pool.put(endpoint.id, connection, worker.shared.clock.now_ms());
-            }
-        }
+/// Gives the connection of an exchange that is over back, for the next request to the endpoint.
+fn keep_connection(exchange: Exchange, endpoint: u64, ticket: &Ticket) {
+    if let Some(connection) = exchange.into_reusable() {
+        let worker = &ticket.worker;
+        worker.pool.put(endpoint, connection, worker.shared.clock.now_ms());
     }
 }
 
@@ -111,9 +105,14 @@ impl Body for ResponseBody {
             Kind::Full(text) if text.is_empty() => Poll::Ready(None),
             Kind::Full(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
             Kind::Http1(None) => Poll::Ready(None),
-            Kind::Http1(Some(exchange)) => {
-                let polled = exchange.0.poll_body(cx);
-                this.keep_connection();
+            Kind::Http1(slot @ Some(_)) => {
+                let polled = slot
+                    .as_mut()
+                    .map_or(Poll::Ready(None), |(exchange, _)| exchange.poll_body(cx));
+                let done = slot.take_if(|(exchange, _)| exchange.is_done());
+                if let (Some((exchange, endpoint)), Some(ticket)) = (done, &this.ticket) {
+                    keep_connection(*exchange, endpoint, ticket);
+                }
                 polled.map(|data| data.map(|data| data.map(Frame::data).map_err(|source| Error::Http1 { source })))
             }
             Kind::Http2(incoming) => Pin::new(incoming)
@@ -141,8 +140,7 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Full(text) => SizeHint::with_exact(text.len() as u64),
             Kind::Http1(None) => SizeHint::with_exact(0),
-            Kind::Http1(Some(exchange)) => exchange
-                .0
+            Kind::Http1(Some((exchange, _))) => exchange
                 .remaining()
                 .map_or_else(SizeHint::default, SizeHint::with_exact),
             Kind::Http2(incoming) => incoming.size_hint(),

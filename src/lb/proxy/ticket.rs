@@ -1,20 +1,19 @@
 //! What is remembered of a request until its response has gone, then logged and counted.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use http::{HeaderValue, Method, Request, Uri, Version, header};
+use http_body::Body;
 
 use super::client::Client;
 use crate::{
     access_log::Entry,
     runtime::{Backend, Endpoint},
     serve::{conn::Downstream, worker::Worker},
+    upstream::body::Progress,
 };
 
 /// Status in the log when the client left before there was an answer.
@@ -45,8 +44,10 @@ pub struct Ticket {
     retrying: bool,
     /// Status of the answer.
     pub status: u16,
-    /// Counter of request body bytes.
-    pub received: Option<Arc<AtomicU64>>,
+    /// Whether the request came with a body.
+    has_body: bool,
+    /// How much of the body has been taken.
+    pub body: Option<Arc<Progress>>,
     /// Bytes of the response body.
     pub sent: u64,
     /// Time to the response's head.
@@ -58,8 +59,8 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// A request begins.
-    pub fn new<B>(downstream: &Arc<Downstream>, request: &Request<B>, client: Arc<Client>) -> Self {
+    /// A request begins. The ticket is handed from hand to hand until the response has gone: boxed, that is cheap.
+    pub fn new<B: Body>(downstream: &Arc<Downstream>, request: &Request<B>, client: Arc<Client>) -> Box<Self> {
         let worker = Arc::clone(&downstream.worker);
         worker.shared.metrics.requests_active.inc();
         downstream.begin_request();
@@ -71,7 +72,7 @@ impl Ticket {
                 None
             }
         };
-        Self {
+        Box::new(Self {
             started: Instant::now(),
             client,
             method: request.method().clone(),
@@ -85,14 +86,19 @@ impl Ticket {
             endpoint: None,
             retrying: false,
             status: CLIENT_LEFT,
-            received: None,
+            has_body: !request.body().is_end_stream(),
+            body: None,
             sent: 0,
             upstream: None,
             retries: 0,
             error: None,
             downstream: Arc::clone(downstream),
             worker,
-        }
+        })
+    }
+
+    fn received(&self) -> u64 {
+        self.body.as_ref().map_or(0, |body| body.received())
     }
 
     /// It goes to a backend.
@@ -126,9 +132,6 @@ impl Ticket {
     }
 
     fn log(&self, duration: Duration) {
-        let text =
-            |value: &Option<HeaderValue>| value.as_ref().and_then(|value| value.to_str().ok().map(str::to_owned));
-        let (host, user_agent, request_id) = (text(&self.host), text(&self.user_agent), text(&self.request_id));
         let entry = Entry {
             client: self.client.address_header.to_str().unwrap_or_default(),
             source: self.client.location.source.name(),
@@ -139,7 +142,7 @@ impl Ticket {
                 .uri
                 .authority()
                 .map(|authority| authority.as_str())
-                .or(host.as_deref())
+                .or(text(&self.host))
                 .unwrap_or_default(),
             path: self.uri.path_and_query().map_or("", |path| path.as_str()),
             protocol: match self.version {
@@ -147,13 +150,13 @@ impl Ticket {
                 Version::HTTP_2 => "HTTP/2.0",
                 _ => "HTTP/1.1",
             },
-            user_agent: user_agent.as_deref(),
-            request_id: request_id.as_deref(),
+            user_agent: text(&self.user_agent),
+            request_id: text(&self.request_id),
             route: self.route.as_deref(),
             cluster: self.endpoint.as_ref().map(|endpoint| &*endpoint.cluster),
             endpoint: self.endpoint.as_ref().map(|endpoint| &*endpoint.shown),
             status: self.status,
-            received: self.received.as_ref().map_or(0, |received| received.load(Relaxed)),
+            received: self.received(),
             sent: self.sent,
             duration,
             upstream: self.upstream,
@@ -162,6 +165,11 @@ impl Ticket {
         };
         self.worker.log.log(jiff::Timestamp::now(), &entry);
     }
+}
+
+/// A field as text, if it is.
+fn text(value: &Option<HeaderValue>) -> Option<&str> {
+    value.as_ref()?.to_str().ok()
 }
 
 impl Drop for Ticket {
@@ -173,14 +181,15 @@ impl Drop for Ticket {
                 backend.end_retry();
             }
         }
-        self.downstream.end_request();
+        let body_taken = !self.has_body || self.body.as_ref().is_some_and(|body| body.is_complete());
+        self.downstream.end_request(body_taken);
         let duration = self.started.elapsed();
         let metrics = &self.worker.shared.metrics;
         metrics.requests_active.dec();
         metrics.duration.observe(duration.as_secs_f64());
         metrics.sent_bytes.inc_by(self.sent);
-        if let Some(received) = &self.received {
-            metrics.received_bytes.inc_by(received.load(Relaxed));
+        if self.has_body {
+            metrics.received_bytes.inc_by(self.received());
         }
         if self.worker.log.is_on() {
             self.log(duration);

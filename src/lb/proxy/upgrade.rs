@@ -22,6 +22,7 @@ pub(super) fn wanted(request: &mut Request<Incoming>) -> Option<Upgrade> {
     if request.version() != Version::HTTP_11 {
         return None;
     }
+    let protocol = request.headers().get(header::UPGRADE)?.clone();
     let asks = request.headers().get_all(header::CONNECTION).iter().any(|value| {
         value.to_str().is_ok_and(|value| {
             value
@@ -29,8 +30,7 @@ pub(super) fn wanted(request: &mut Request<Incoming>) -> Option<Upgrade> {
                 .any(|token| token.trim().eq_ignore_ascii_case("upgrade"))
         })
     });
-    let protocol = request.headers().get(header::UPGRADE).filter(|_| asks)?.clone();
-    if protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2") {
+    if !asks || protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2") {
         return None;
     }
     Some(Upgrade {
@@ -44,9 +44,9 @@ pub(super) fn tunnel(
     wish: Option<Upgrade>,
     exchange: Exchange,
     response: &mut Response<()>,
-    ticket: Ticket,
+    ticket: Box<Ticket>,
 ) -> Result<ResponseBody, Box<Ticket>> {
-    let Some(wish) = wish else { return Err(Box::new(ticket)) };
+    let Some(wish) = wish else { return Err(ticket) };
     response
         .headers_mut()
         .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

@@ -9,16 +9,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use futures::task::AtomicWaker;
-use hyper::{
-    server::conn::{http1, http2},
-    service::service_fn,
-};
+use hyper::{server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::{
@@ -31,15 +28,15 @@ use traffic::locate::{
     proxy_protocol::{self, Parsed},
 };
 
-use super::{io::Noted, worker::Worker};
+use super::{http1, io::Noted, worker::Worker};
 use crate::proxy::{self, client::Client};
 
 /// How long a PROXY header or a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a connection is idle before it gives its buffers back.
+const PARK_AFTER: Duration = Duration::from_secs(1);
 /// How long a client may not take what we send.
 const WRITE_BLOCKED_MS: u64 = 60_000;
-/// Headers a request may have.
-const MOST_HEADERS: usize = 100;
 /// Streams a client may have open on one HTTP/2 connection.
 const MOST_STREAMS: u32 = 200;
 /// Flow-control windows of HTTP/2: uploads over long distances need them larger than the protocol's 64 KiB.
@@ -49,11 +46,13 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// No orders.
-const GO_ON: u8 = 0;
+pub(super) const GO_ON: u8 = 0;
+/// Give the buffers back if idle.
+pub(super) const PARK: u8 = 1;
 /// Close when idle.
-const FINISH: u8 = 1;
+pub(super) const FINISH: u8 = 2;
 /// Close now.
-const CUT: u8 = 2;
+pub(super) const CUT: u8 = 3;
 
 /// A client's connection, as its requests and its worker see it.
 #[derive(Debug)]
@@ -76,6 +75,10 @@ pub struct Downstream {
     head_since_ms: AtomicU64,
     /// 0 unless writing is blocked.
     blocked_since_ms: AtomicU64,
+    /// It has buffers that it could give back while it is idle.
+    parkable: AtomicBool,
+    /// The body of an earlier request has not been read to its end: what comes next may be the rest of it.
+    mid_body: AtomicBool,
     orders: AtomicU8,
     waker: AtomicWaker,
 }
@@ -95,6 +98,8 @@ impl Downstream {
             idle_since_ms: AtomicU64::new(now),
             head_since_ms: AtomicU64::new(0),
             blocked_since_ms: AtomicU64::new(0),
+            parkable: AtomicBool::new(false),
+            mid_body: AtomicBool::new(false),
             orders: AtomicU8::new(GO_ON),
             waker: AtomicWaker::new(),
             worker: Arc::clone(&worker),
@@ -114,8 +119,11 @@ impl Downstream {
         self.head_since_ms.store(0, Relaxed);
     }
 
-    /// A request's response has gone.
-    pub fn end_request(&self) {
+    /// A request's response has gone; `body_taken`: its body was read to the end, if it had one.
+    pub fn end_request(&self, body_taken: bool) {
+        if !body_taken {
+            self.mid_body.store(true, Relaxed);
+        }
         self.idle_since_ms.store(self.worker.shared.clock.now_ms(), Relaxed);
         self.active.fetch_sub(1, Relaxed);
     }
@@ -155,7 +163,34 @@ impl Downstream {
             self.order(CUT);
         } else if draining || (is_idle && older(self.idle_since_ms.load(Relaxed), settings.idle_timeout)) {
             self.order(FINISH);
+        } else if self.can_park() && older(self.idle_since_ms.load(Relaxed), PARK_AFTER) {
+            self.order(PARK);
         }
+    }
+
+    /// It waits for its next request, with everything before it done and sent.
+    pub(super) fn can_park(&self) -> bool {
+        self.parkable.load(Relaxed)
+            && self.active.load(Relaxed) == 0
+            && self.head_since_ms.load(Relaxed) == 0
+            && self.blocked_since_ms.load(Relaxed) == 0
+            && !self.mid_body.load(Relaxed)
+    }
+
+    /// From now on it has buffers to give back, or none.
+    pub(super) fn set_parkable(&self, parkable: bool) {
+        self.parkable.store(parkable, Relaxed);
+    }
+
+    /// What it is to do; whoever asks is woken when that changes.
+    pub(super) fn orders(&self, cx: &Context<'_>) -> u8 {
+        self.waker.register(cx.waker());
+        self.orders.load(Relaxed)
+    }
+
+    /// The order to park has been dealt with. Others stand.
+    pub(super) fn parked(&self) {
+        let _ = self.orders.compare_exchange(PARK, GO_ON, Relaxed, Relaxed);
     }
 
     fn order(&self, orders: u8) {
@@ -184,7 +219,7 @@ pub async fn run(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, tls: 
 
 /// Why a connection ended before its time.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+pub(super) enum Ended {
     #[error("the peer sent no PROXY header")]
     NoProxyHeader,
     #[error("the TLS handshake failed")]
@@ -264,9 +299,8 @@ async fn preface(stream: &mut TcpStream, read: &mut BytesMut, downstream: &Downs
         }
         let mut reading = pin!(stream.read_buf(read));
         let arrived = poll_fn(|cx| {
-            downstream.waker.register(cx.waker());
             // A connection that never sends anything is idle.
-            if downstream.orders.load(Relaxed) != GO_ON {
+            if downstream.orders(cx) != GO_ON {
                 return Poll::Ready(Ok(0));
             }
             reading.as_mut().poll(cx)
@@ -283,56 +317,28 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     downstream.is_http2.store(is_http2, Relaxed);
+    if !is_http2 {
+        return http1::serve(stream, before, downstream).await;
+    }
     let longest_head = downstream.worker.shared.settings.longest_head;
     let io = TokioIo::new(Noted::new(stream, before, Arc::clone(&downstream)));
     let served = Arc::clone(&downstream);
     let service = service_fn(move |request| proxy::serve(Arc::clone(&served), request));
-    if is_http2 {
-        let connection = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MOST_STREAMS)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(u32::try_from(longest_head).unwrap_or(u32::MAX))
-            .serve_connection(io, service);
-        let mut connection = pin!(connection);
-        obey(&downstream, connection.as_mut(), |connection| {
-            connection.graceful_shutdown()
-        })
-        .await
-    } else {
-        // Time limits on heads are the sweep's: a timer per request would cost more than reading it.
-        let connection = http1::Builder::new()
-            .max_headers(MOST_HEADERS)
-            .max_header_size(longest_head)
-            .header_read_timeout(None)
-            .serve_connection(io, service)
-            .with_upgrades();
-        let mut connection = pin!(connection);
-        obey(&downstream, connection.as_mut(), |connection| {
-            connection.graceful_shutdown()
-        })
-        .await
-    }
-}
-
-/// Drives a connection, and hands on the worker's orders.
-async fn obey<C>(
-    downstream: &Downstream,
-    mut connection: Pin<&mut C>,
-    finish: impl Fn(Pin<&mut C>),
-) -> Result<(), Ended>
-where
-    C: Future<Output = hyper::Result<()>>,
-{
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MOST_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(u32::try_from(longest_head).unwrap_or(u32::MAX))
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
     let mut finishing = false;
     poll_fn(|cx| {
-        downstream.waker.register(cx.waker());
-        match downstream.orders.load(Relaxed) {
+        match downstream.orders(cx) {
             CUT => return Poll::Ready(Err(Ended::Cut)),
             FINISH if !finishing => {
                 finishing = true;
-                finish(connection.as_mut());
+                connection.as_mut().graceful_shutdown();
             }
             _ => {}
         }
@@ -350,7 +356,7 @@ struct Rewound {
 impl AsyncRead for Rewound {
     fn poll_read(
         mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
+        cx: &mut Context<'_>,
         buffer: &mut tokio::io::ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.before.is_empty() {
@@ -363,15 +369,15 @@ impl AsyncRead for Rewound {
 }
 
 impl AsyncWrite for Rewound {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

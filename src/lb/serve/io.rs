@@ -21,6 +21,11 @@ pub struct Noted<S> {
 }
 
 impl<S> Noted<S> {
+    /// The stream itself; what was read before has been handed out.
+    pub fn into_stream(self) -> S {
+        self.stream
+    }
+
     /// `before` has been read from `stream` already.
     pub fn new(stream: S, before: Bytes, downstream: Arc<Downstream>) -> Self {
         Self {
@@ -75,7 +80,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.note(polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -33,6 +33,25 @@ pub enum Error {
     TooSlow,
 }
 
+/// How much of a body has been taken.
+#[derive(Debug, Default)]
+pub struct Progress {
+    received: AtomicU64,
+    complete: AtomicBool,
+}
+
+impl Progress {
+    /// Bytes so far.
+    pub fn received(&self) -> u64 {
+        self.received.load(Relaxed)
+    }
+
+    /// Whether its end has been seen.
+    pub fn is_complete(&self) -> bool {
+        self.complete.load(Relaxed)
+    }
+}
+
 /// The body.
 #[derive(Debug)]
 pub struct RequestBody {
@@ -40,7 +59,7 @@ pub struct RequestBody {
     inner: Option<Incoming>,
     /// Whether anything was handed out: then the request cannot be sent again.
     touched: bool,
-    received: Arc<AtomicU64>,
+    progress: Arc<Progress>,
     least_rate: Option<LeastRate>,
 }
 
@@ -64,7 +83,7 @@ impl RequestBody {
             first: None,
             inner: Some(inner),
             touched: false,
-            received: Arc::default(),
+            progress: Arc::default(),
             least_rate,
         }
     }
@@ -75,14 +94,14 @@ impl RequestBody {
             first: None,
             inner: None,
             touched: false,
-            received: Arc::default(),
+            progress: Arc::default(),
             least_rate: None,
         }
     }
 
-    /// Bytes received so far.
-    pub fn received(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.received)
+    /// How much of it has been taken, to be looked at later.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 
     /// Whether the whole body is still here.
@@ -115,7 +134,7 @@ impl RequestBody {
         let Some(rate) = &mut self.least_rate else {
             return Ok(());
         };
-        let received = self.received.load(Relaxed);
+        let received = self.progress.received();
         let timer = rate.timer.get_or_insert_with(|| {
             rate.before = received;
             Box::pin(tokio::time::sleep(RATE_WINDOW))
@@ -136,24 +155,29 @@ impl Body for RequestBody {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.touched = true;
-        if let Some(first) = self.first.take() {
-            self.received.fetch_add(first.len() as u64, Relaxed);
+        let this = &mut *self;
+        this.touched = true;
+        if let Some(first) = this.first.take() {
+            this.progress.received.fetch_add(first.len() as u64, Relaxed);
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
-        let Some(inner) = &mut self.inner else {
+        let Some(inner) = &mut this.inner else {
             return Poll::Ready(None);
         };
-        match Pin::new(inner).poll_frame(cx) {
+        match Pin::new(&mut *inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
-                    self.received.fetch_add(data.len() as u64, Relaxed);
+                    this.progress.received.fetch_add(data.len() as u64, Relaxed);
                 }
+                this.progress.complete.fetch_or(inner.is_end_stream(), Relaxed);
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(source))) => Poll::Ready(Some(Err(Error::Read { source }))),
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => match self.check_rate(cx) {
+            Poll::Ready(None) => {
+                this.progress.complete.store(true, Relaxed);
+                Poll::Ready(None)
+            }
+            Poll::Pending => match this.check_rate(cx) {
                 Ok(()) => Poll::Pending,
                 Err(error) => Poll::Ready(Some(Err(error))),
             },

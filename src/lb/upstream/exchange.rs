@@ -243,6 +243,20 @@ impl Exchange {
         }
     }
 
+    /// The whole body at once, if it has been read along with the head, as small ones are, and the request is sent.
+    pub fn take_whole_body(&mut self) -> Option<Bytes> {
+        let here = match self.framing {
+            Framing::Empty => 0,
+            Framing::Length(length) => usize::try_from(length).ok()?,
+            Framing::Chunked | Framing::Close => return None,
+        };
+        if self.connection.read.len() < here || !self.is_sent() {
+            return None;
+        }
+        (self.left, self.done) = (0, true);
+        Some(self.connection.read.split_to(here).freeze())
+    }
+
     /// Body out of what has been read already.
     fn take_body(&mut self) -> Result<Option<Bytes>, chunked::Malformed> {
         let buffer = &mut self.connection.read;

@@ -2,7 +2,7 @@
 //!
 //! The most recently used connection is the least likely to be closed by the other side, and the others age and go.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use hyper::client::conn::http2;
 use parking_lot::Mutex;
@@ -15,8 +15,9 @@ const MOST_IDLE: usize = 256;
 /// A worker's pool, by endpoint id.
 #[derive(Debug, Default)]
 pub struct Pool {
-    idle: Mutex<HashMap<u64, Vec<Idle>>>,
-    shared: Mutex<HashMap<u64, http2::SendRequest<RequestBody>>>,
+    // Endpoints are few and their ids small: comparing costs less than hashing.
+    idle: Mutex<BTreeMap<u64, Vec<Idle>>>,
+    shared: Mutex<BTreeMap<u64, http2::SendRequest<RequestBody>>>,
 }
 
 #[derive(Debug)]

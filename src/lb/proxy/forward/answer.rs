@@ -1,7 +1,5 @@
 //! The response: an endpoint's, or a sentence of ours saying why there is none.
 
-use std::sync::Arc;
-
 use http::{HeaderName, Response, StatusCode, header, request::Parts};
 
 use super::{
@@ -32,7 +30,7 @@ impl Forwarding<'_> {
         answer: Answer,
         choice: &Choice,
         pending: Pending,
-        mut ticket: Ticket,
+        mut ticket: Box<Ticket>,
         set_cookie: bool,
     ) -> Response<ResponseBody> {
         ticket.status = answer.status().as_u16();
@@ -44,10 +42,10 @@ impl Forwarding<'_> {
                 let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
                     match upgrade::tunnel(pending.upgrade, *exchange, &mut response, ticket) {
                         Ok(body) => body,
-                        Err(ticket) => return self.unasked_upgrade(&pending.parts, *ticket),
+                        Err(ticket) => return self.unasked_upgrade(&pending.parts, ticket),
                     }
                 } else {
-                    ResponseBody::http1(*exchange, Arc::clone(&choice.endpoint), ticket)
+                    ResponseBody::http1(exchange, choice.endpoint.id, ticket)
                 };
                 (response, body)
             }
@@ -75,7 +73,7 @@ impl Forwarding<'_> {
         head.map(|()| body)
     }
 
-    fn unasked_upgrade(&self, parts: &Parts, ticket: Ticket) -> Response<ResponseBody> {
+    fn unasked_upgrade(&self, parts: &Parts, ticket: Box<Ticket>) -> Response<ResponseBody> {
         let message = format!(
             "an endpoint of {} switched protocols without being asked",
             self.backend.key
@@ -87,7 +85,7 @@ impl Forwarding<'_> {
         refused.respond(&parts.headers, ticket)
     }
 
-    pub(super) fn shed(&self, parts: &Parts, ticket: Ticket) -> Response<ResponseBody> {
+    pub(super) fn shed(&self, parts: &Parts, ticket: Box<Ticket>) -> Response<ResponseBody> {
         let message = format!("service {} is at its capacity in all clusters", self.backend.key);
         let refused = Refused {
             retry_after: Some(1),
@@ -96,7 +94,7 @@ impl Forwarding<'_> {
         refused.respond(&parts.headers, ticket)
     }
 
-    pub(super) fn nobody(&self, parts: &Parts, ticket: Ticket) -> Response<ResponseBody> {
+    pub(super) fn nobody(&self, parts: &Parts, ticket: Box<Ticket>) -> Response<ResponseBody> {
         let message = format!("service {} has no ready endpoints in any cluster", self.backend.key);
         refuse::unavailable(Refusal::NoBackend, message).respond(&parts.headers, ticket)
     }
@@ -107,7 +105,7 @@ impl Forwarding<'_> {
         error: &AttemptError,
         endpoint: &Endpoint,
         parts: &Parts,
-        mut ticket: Ticket,
+        mut ticket: Box<Ticket>,
     ) -> Response<ResponseBody> {
         ticket.error = Some(detail(error));
         let refused = match error {

@@ -44,11 +44,11 @@ pub struct Forwarding<'a> {
 
 impl Forwarding<'_> {
     /// Forwards a request and answers it.
-    pub async fn run(&self, mut request: Request<Incoming>, mut ticket: Ticket) -> Response<ResponseBody> {
+    pub async fn run(&self, mut request: Request<Incoming>, mut ticket: Box<Ticket>) -> Response<ResponseBody> {
         let upgrade = upgrade::wanted(&mut request);
         let (parts, incoming) = request.into_parts();
         let mut pending = self.pending(parts, incoming, upgrade);
-        ticket.received = pending.body.as_ref().map(RequestBody::received);
+        ticket.body = pending.body.as_ref().map(RequestBody::progress);
         ticket.request_id = Some(pending.request_id.clone());
         ticket.enter(&self.backend);
         if let Err(refused) = first_chunk(&mut pending).await {
@@ -66,11 +66,12 @@ impl Forwarding<'_> {
             ticket.attempt(&choice.endpoint);
             let began = Instant::now();
             let attempted = self.attempt(&choice.endpoint, &mut pending, &tried).await;
-            let outcome = self.note(&choice, &attempted, began.elapsed());
+            let took = began.elapsed();
+            let outcome = self.note(&choice, &attempted, took);
             let Some(next) = self.decide(&outcome, &pending, &mut tried, &choice, &mut ticket) else {
                 return match attempted {
                     Ok(answer) => {
-                        ticket.upstream = Some(began.elapsed());
+                        ticket.upstream = Some(took);
                         let set_cookie = sticky.is_none_or(|sticky| sticky.endpoint.id != choice.endpoint.id);
                         self.answer(answer, &choice, pending, ticket, set_cookie)
                     }
