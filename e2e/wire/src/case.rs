@@ -77,12 +77,15 @@ pub struct Case {
     pub requests: Vec<Request>,
 }
 
-/// An object that a template is run for.
+/// An object, and where it is created.
 #[derive(Debug, Clone)]
-struct Fixture {
-    name: String,
-    path: String,
-    object: Value,
+pub struct Fixture {
+    /// Name of its file.
+    pub name: String,
+    /// Path of its collection; `${ns}` stands for the namespace.
+    pub path: String,
+    /// The object, in the namespace `default` if it is in one.
+    pub object: Value,
 }
 
 /// Reads every case below a folder, in the order of their names.
@@ -90,10 +93,7 @@ struct Fixture {
 /// # Errors
 /// A file that cannot be read, and a request without a method.
 pub fn load(folder: &Path) -> Result<Vec<Case>> {
-    let fixtures = files(&folder.join("fixtures"))?
-        .into_iter()
-        .map(|path| fixture(&path))
-        .collect::<Result<Vec<_>>>()?;
+    let fixtures = fixtures(&folder.join("fixtures"))?;
     let mut cases = Vec::new();
     for path in files(&folder.join("cases"))? {
         let text = std::fs::read_to_string(&path)?;
@@ -114,6 +114,14 @@ pub fn load(folder: &Path) -> Result<Vec<Case>> {
         }
     }
     Ok(cases)
+}
+
+/// Reads every object of a folder, in the order of their names.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn fixtures(folder: &Path) -> Result<Vec<Fixture>> {
+    files(folder)?.into_iter().map(|path| fixture(&path)).collect()
 }
 
 fn of_fixture(template: &str, fixture: &Fixture, requests: &[Request]) -> Case {

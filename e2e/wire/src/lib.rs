@@ -9,5 +9,7 @@ pub mod case;
 pub mod client;
 pub mod golden;
 pub mod mask;
+pub mod mutate;
+pub mod odd;
 pub mod real;
 pub mod run;

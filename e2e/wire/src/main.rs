@@ -1,11 +1,11 @@
 //! Records answers from a real kube-apiserver, or replays the requests to a server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use wire::client::Client;
-use wire::{case, golden, real, run};
+use wire::{case, golden, odd, real, run};
 
 #[derive(Parser)]
 enum Command {
@@ -17,6 +17,30 @@ enum Command {
         /// Only cases whose name begins so.
         #[arg(long, default_value = "")]
         only: String,
+    },
+    /// Send every mutation of the odd objects to two servers and print what differs.
+    Differ {
+        /// Folder with `odd`.
+        #[arg(long, default_value = "e2e/wire")]
+        dir: PathBuf,
+        /// Only cases whose name begins so.
+        #[arg(long, default_value = "")]
+        only: String,
+        /// The real one, `https://host:port`.
+        #[arg(long)]
+        real: String,
+        /// File with the certificates to trust of the real one.
+        #[arg(long)]
+        real_ca: PathBuf,
+        /// Ours, `https://host:port`.
+        #[arg(long)]
+        server: String,
+        /// File with the certificates to trust of ours.
+        #[arg(long)]
+        ca: PathBuf,
+        /// Bearer token of an administrator of both.
+        #[arg(long, default_value = real::ADMIN_TOKEN)]
+        token: String,
     },
     /// Send the requests to a server and print what differs.
     Replay {
@@ -38,6 +62,15 @@ enum Command {
     },
 }
 
+/// The odd objects whose case begins so.
+fn odd_fixtures(dir: &Path, only: &str) -> Result<Vec<case::Fixture>> {
+    let all = case::fixtures(&dir.join("odd"))?;
+    Ok(all
+        .into_iter()
+        .filter(|fixture| odd::case_name(fixture).starts_with(only))
+        .collect())
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     match Command::parse() {
@@ -46,6 +79,36 @@ async fn main() -> Result<()> {
             let real = real::start(&binaries).await?;
             for case in case::load(&dir)?.iter().filter(|case| case.name.starts_with(&only)) {
                 golden::write(&dir, &case.name, &run::run(case, &real.client).await?)?;
+            }
+            for fixture in &odd_fixtures(&dir, &only)? {
+                golden::write(&dir, &odd::case_name(fixture), &odd::run(fixture, &real.client).await)?;
+            }
+            Ok(())
+        }
+        Command::Differ {
+            dir,
+            only,
+            real,
+            real_ca,
+            server,
+            ca,
+            token,
+        } => {
+            let client = |url: &str, ca| Client::new(url, &std::fs::read_to_string(ca)?, &token);
+            let (real, ours) = (client(&real, real_ca)?, client(&server, ca)?);
+            for fixture in &odd_fixtures(&dir, &only)? {
+                let (wanted, got) = tokio::join!(odd::run(fixture, &real), odd::run(fixture, &ours));
+                let wanted: Vec<_> = wanted.into_iter().filter(odd::is_model).collect();
+                let differences = golden::compare(&odd::case_name(fixture), &wanted, &got);
+                for difference in &differences {
+                    println!("{}\n{}", difference.id, difference.diff);
+                }
+                println!(
+                    "{} of {} answers about {} differ",
+                    differences.len(),
+                    got.len(),
+                    fixture.name
+                );
             }
             Ok(())
         }

@@ -9,7 +9,7 @@ use clap::Parser;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 use wire::client::Client;
-use wire::{case, golden, real, run};
+use wire::{case, golden, odd, real, run};
 
 /// Cases that run at a time, if they may.
 const SIDE_BY_SIDE: usize = 4;
@@ -30,16 +30,20 @@ async fn record(cases: &[case::Case]) -> anyhow::Result<()> {
     for case in cases {
         golden::write(folder(), &case.name, &run::run(case, &real.client).await?)?;
     }
+    for fixture in &case::fixtures(&folder().join("odd"))? {
+        golden::write(
+            folder(),
+            &odd::case_name(fixture),
+            &odd::run(fixture, &real.client).await,
+        )?;
+    }
     Ok(())
 }
 
 /// Answers to all cases. Those of fixtures have an object each, and run side by side: watches are waited for.
-async fn answers<'a>(
-    cases: &'a [case::Case],
-    client: &Client,
-) -> anyhow::Result<Vec<(&'a case::Case, Vec<run::Recorded>)>> {
+async fn answers(cases: &[case::Case], client: &Client) -> anyhow::Result<Vec<(String, Vec<run::Recorded>)>> {
     let (of_fixtures, others): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.fixture.is_some());
-    let answer = async |case: &'a case::Case| anyhow::Ok((case, run::run(case, client).await?));
+    let answer = async |case: &case::Case| anyhow::Ok((case.name.clone(), run::run(case, client).await?));
     let mut all = Vec::new();
     for case in others {
         all.push(answer(case).await?);
@@ -47,6 +51,16 @@ async fn answers<'a>(
     let rest = stream::iter(of_fixtures).map(answer).buffer_unordered(SIDE_BY_SIDE);
     all.extend(rest.try_collect::<Vec<_>>().await?);
     Ok(all)
+}
+
+/// What becomes of odd objects. They are created for trial only, side by side.
+async fn odd_answers(fixtures: &[case::Fixture], client: &Client) -> Vec<(String, Vec<run::Recorded>)> {
+    let answer = async |fixture| (odd::case_name(fixture), odd::run(fixture, client).await);
+    stream::iter(fixtures)
+        .map(answer)
+        .buffer_unordered(SIDE_BY_SIDE)
+        .collect()
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,9 +87,15 @@ async fn every_answer_is_the_recorded_one() -> anyhow::Result<()> {
     let client = Client::new(&running.url, &running.ca_pem, real::ADMIN_TOKEN)?;
     let known = golden::known(folder())?;
     let (mut unexpected, mut seen, mut total) = (Vec::new(), BTreeSet::new(), 0);
-    for (case, got) in answers(&cases, &client).await? {
+    let mut all = answers(&cases, &client).await?;
+    all.extend(odd_answers(&case::fixtures(&folder().join("odd"))?, &client).await);
+    for (case, got) in all {
         total += got.len();
-        for difference in golden::compare(&case.name, &golden::read(folder(), &case.name)?, &got) {
+        let wanted: Vec<_> = golden::read(folder(), &case)?
+            .into_iter()
+            .filter(odd::is_model)
+            .collect();
+        for difference in golden::compare(&case, &wanted, &got) {
             let sometimes = known.contains(&format!("?{}", difference.id));
             if !known.contains(&difference.id) && !sometimes {
                 unexpected.push(difference.id.clone());

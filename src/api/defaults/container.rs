@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::json::{default_to, default_zero, items_mut, remove, text};
 
+/// Longest name of an image without its tag and digest.
+const MAX_REPOSITORY_LENGTH: usize = 255;
+
 /// Fills in the defaults of a container.
 pub(crate) fn container(container: &mut Value) {
     let policy = pull_policy(text(&container["image"]));
@@ -58,7 +61,7 @@ fn tag(image: &str) -> Option<&str> {
         Some((last, tag)) => (&name[..start + last.len()], Some(tag)),
         None => (name, None),
     };
-    if !is_repository(repository) {
+    if !is_repository(repository) || repository.len() > MAX_REPOSITORY_LENGTH {
         return None;
     }
     match (tag, digest) {

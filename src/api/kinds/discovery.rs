@@ -14,7 +14,7 @@ use crate::{
     kind::{Column, KindDef, Strategy},
     printers,
     strategy::{first_generation, grow_generation},
-    validation::{At, endpoint_ip, immutable, labels, one_of, text as check},
+    validation::{At, endpoint_ip, immutable, labels, one_of, one_of_if_set, text as check},
 };
 
 /// EndpointSlice in `discovery.k8s.io/v1`.
@@ -134,7 +134,7 @@ fn ports(at: &At<'_>, errors: &mut ErrorList) {
         if !seen.insert(name.text()) {
             errors.push(name.duplicate());
         }
-        one_of(&port.key("protocol"), &["SCTP", "TCP", "UDP"], errors);
+        one_of_if_set(&port.key("protocol"), &["SCTP", "TCP", "UDP"], errors);
 
         if port.key("appProtocol").is_set() {
             check(&port.key("appProtocol"), names::qualified_name, errors);

@@ -11,6 +11,9 @@ use super::{
     one_of, resources, scheduling, security, text, volume,
 };
 
+/// Longest list of DNS search paths, with spaces between them.
+const MAX_SEARCHES_LENGTH: usize = 2048;
+
 /// Where a pod spec stands: some rules are for pods only.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -197,6 +200,20 @@ fn dns_config(at: &At<'_>, errors: &mut ErrorList) {
     let searches = config.key("searches");
     if searches.len() > 32 {
         errors.push(searches.invalid("must not have more than 32 search paths"));
+    }
+    let length = searches.items().map(|search| search.text().len() + 1).sum::<usize>();
+    if length > MAX_SEARCHES_LENGTH + 1 {
+        let detail =
+            format!("must not have more than {MAX_SEARCHES_LENGTH} characters (including spaces) in the search list");
+        errors.push(searches.invalid(&detail));
+    }
+    for search in searches.items().filter(|search| search.text() != ".") {
+        let name = search.text().strip_suffix('.').unwrap_or(search.text()).into();
+        text(
+            &At::new(&name, search.path.as_str()),
+            names::dns1123_subdomain_with_underscore,
+            errors,
+        );
     }
     for option in config.key("options").items() {
         if option.key("name").text().is_empty() {

@@ -167,6 +167,8 @@ fn pod_term(at: &At<'_>, errors: &mut ErrorList) {
     if key.text().is_empty() {
         errors.push(key.required("can not be empty"));
     }
+    label_keys(at, "matchLabelKeys", errors);
+    label_keys(at, "mismatchLabelKeys", errors);
     for problem in names::qualified_name(key.text()) {
         errors.push(key.invalid_value(&key.text().into(), &problem));
     }
@@ -212,8 +214,22 @@ pub(crate) fn topology_spread(at: &At<'_>, errors: &mut ErrorList) {
         }
         one_of_if_set(&constraint.key("nodeAffinityPolicy"), &["Honor", "Ignore"], errors);
         one_of_if_set(&constraint.key("nodeTaintsPolicy"), &["Honor", "Ignore"], errors);
+        label_keys(constraint, "matchLabelKeys", errors);
         label_selector(&constraint.key("labelSelector"), errors);
     }
+}
+
+/// Errors of labels that a selector is completed with.
+fn label_keys(at: &At<'_>, name: &str, errors: &mut ErrorList) {
+    let keys = at.key(name);
+    if keys.is_empty() {
+        return;
+    }
+    if !at.key("labelSelector").is_set() {
+        errors.push(keys.forbidden("must not be specified when labelSelector is not set"));
+        return;
+    }
+    keys.items().for_each(|key| text(&key, names::qualified_name, errors));
 }
 
 /// Errors of `spec.nodeSelector`.

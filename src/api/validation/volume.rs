@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::{At, container::field_ref, pod_spec::Place, resources};
 
+/// Longest name of a CSI driver.
+const MAX_DRIVER_LENGTH: usize = 63;
+
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 
 /// Kinds of volumes in the order in which kube-apiserver looks for them.
@@ -118,7 +121,17 @@ fn one_source(kind: &str, at: &At<'_>, errors: &mut ErrorList) {
                 .for_each(|item| downward_item(&At::new(item.value, at.path.as_str()), errors));
         }
         "projected" => projected(at, errors),
-        "csi" => required(&["driver"], errors),
+        "csi" => {
+            required(&["driver"], errors);
+            let driver = at.key("driver");
+            if driver.text().len() > MAX_DRIVER_LENGTH {
+                errors.push(driver.too_long(MAX_DRIVER_LENGTH));
+            }
+            if !driver.text().is_empty() {
+                let problems = names::dns1123_subdomain(&driver.text().to_lowercase());
+                errors.extend(problems.iter().map(|problem| driver.invalid(problem)));
+            }
+        }
         "ephemeral" => {
             let template = at.key("volumeClaimTemplate");
             if template.is_set() {

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Field, Schema, Shape, Type, scalar};
+use super::{Field, Schema, Shape, Type, embedded, scalar};
 
 /// Errors of strict decoding after which no more are collected.
 const MAX_UNKNOWN: usize = 100;
@@ -228,12 +228,12 @@ impl<'a> Pass<'a> {
 
     fn enter(&mut self, name: &str) -> (usize, usize) {
         let lengths = (self.path.len(), self.names.len());
-        for path in [&mut self.path, &mut self.names] {
-            if !path.is_empty() {
-                path.push('.');
-            }
-            path.push_str(name);
-        }
+        let within = self.owner.and_then(|ty| embedded::struct_of(ty.short_name(), name));
+        push(&mut self.path, name);
+        within
+            .into_iter()
+            .chain([name])
+            .for_each(|name| push(&mut self.names, name));
         lengths
     }
 
@@ -366,7 +366,11 @@ impl<'a> Pass<'a> {
 
     fn element(&mut self, go: &GoType<'_>, inner: &'a Shape, item: &mut Value) {
         if item.is_null() {
-            *item = self.zero(inner);
+            *item = if *inner == Shape::Bytes {
+                Value::String(String::new())
+            } else {
+                self.zero(inner)
+            };
         } else {
             self.shaped(go, inner, item);
         }
@@ -409,6 +413,13 @@ impl<'a> Pass<'a> {
             Err(message) => self.fail(|_| message),
         }
     }
+}
+
+fn push(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(name);
 }
 
 fn is_zero(shape: &Shape, value: &Value) -> bool {

@@ -6,6 +6,7 @@
 //! borrowed from then on.
 
 mod check;
+mod embedded;
 mod raw;
 pub(crate) mod scalar;
 mod table;

@@ -39,6 +39,10 @@ pub(super) fn base64(text: &str) -> Result<String, String> {
 /// Decodes base64, or tells at which byte it ceases to be that.
 pub(crate) fn decode_base64(text: &str) -> Result<Vec<u8>, usize> {
     let clean: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+    let good = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'=');
+    if let Some(at) = clean.bytes().position(|c| !good(c)) {
+        return Err(at);
+    }
     STANDARD.decode(&clean).map_err(|error| match error {
         base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
         base64::DecodeError::InvalidLength(length) => length - length % 4,

@@ -71,6 +71,13 @@ impl Registry {
         if let Some(conversion) = resource.conversion() {
             wrong.extend((conversion.validate)(&object));
         }
+        if wrong.is_empty() {
+            // Whatever a kind allows, a name has to fit into a path.
+            let problems = apimachinery::names::path_segment_name(&name);
+            let invalid =
+                |problem: &String| apimachinery::field::invalid("metadata.name", &name.as_str().into(), problem);
+            wrong.extend(problems.iter().map(invalid));
+        }
         check(resource, &name, &wrong)?;
         for text in strategy.warnings(&object, None) {
             write.warnings.add(text);

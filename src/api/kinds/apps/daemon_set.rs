@@ -190,7 +190,10 @@ fn strategy(at: &At<'_>, errors: &mut ErrorList) {
             }
         }
         other => {
-            let shown = json!({"Type": other, "RollingUpdate": rolling.value});
+            let shown = json!({"Type": other, "RollingUpdate": rolling.is_set().then(|| json!({
+                "MaxUnavailable": rolling.key("maxUnavailable").value,
+                "MaxSurge": rolling.key("maxSurge").value,
+            }))});
             errors.push(At::new(&shown, at.path.as_str()).not_supported(&["RollingUpdate", "OnDelete"]));
         }
     }

@@ -181,7 +181,10 @@ fn strategy(at: &At<'_>, errors: &mut ErrorList) {
             not_more_than_100_percent(&unavailable, errors);
         }
         other => {
-            let shown = json!({"Type": other, "RollingUpdate": rolling.value});
+            let shown = json!({"Type": other, "RollingUpdate": rolling.is_set().then(|| json!({
+                "MaxUnavailable": rolling.key("maxUnavailable").value,
+                "MaxSurge": rolling.key("maxSurge").value,
+            }))});
             errors.push(At::new(&shown, at.path.as_str()).not_supported(&["Recreate", "RollingUpdate"]));
         }
     }

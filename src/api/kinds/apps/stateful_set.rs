@@ -56,8 +56,6 @@ impl Strategy for StatefulSet {
         if strategy["type"] == "RollingUpdate" && !absent(&strategy["rollingUpdate"]) {
             let rolling = map_mut(strategy, "rollingUpdate");
             default_to(rolling, "partition", 0);
-            // Not a field of StatefulSets unless a feature is switched on that is off by default.
-            remove(rolling, "maxUnavailable");
         }
         let retention = map_mut(spec, "persistentVolumeClaimRetentionPolicy");
         default_zero(retention, "whenDeleted", "Retain");
@@ -66,10 +64,12 @@ impl Strategy for StatefulSet {
     }
 
     fn prepare_for_create(&self, object: &mut Object) {
+        drop_disabled(object);
         create_with_generation(object);
     }
 
     fn prepare_for_update(&self, object: &mut Object, old: &Object) {
+        drop_disabled(object);
         update_with_generation(object, old);
     }
 
@@ -201,6 +201,13 @@ fn validate_spec(spec: &At<'_>, create: bool, errors: &mut ErrorList) {
     template::always_restarts(spec, "StatefulSet", errors);
 }
 
+/// Drops what is no field of StatefulSets unless a feature is switched on that is off by default.
+fn drop_disabled(object: &mut Object) {
+    if let Some(rolling) = object.pointer_mut("/spec/updateStrategy/rollingUpdate") {
+        remove(rolling, "maxUnavailable");
+    }
+}
+
 /// The template as its pods will have it: claims are volumes too, and names of pods are not for the user to set.
 fn with_claimed_volumes(spec: &Value) -> Value {
     let mut template = spec["template"].clone();
@@ -238,7 +245,10 @@ fn strategy(at: &At<'_>, errors: &mut ErrorList) {
             non_negative(&rolling.key("partition"), errors);
         }
         other => {
-            let shown = json!({"Type": other, "RollingUpdate": rolling.value});
+            let shown = json!({"Type": other, "RollingUpdate": rolling.is_set().then(|| json!({
+                "Partition": rolling.key("partition").value,
+                "MaxUnavailable": null,
+            }))});
             errors.push(at.invalid_value(&shown, "must be 'RollingUpdate' or 'OnDelete'"));
         }
     }

@@ -13,7 +13,8 @@ const MAX_PERIOD_SECONDS: i64 = 1800;
 pub(super) fn names_group(reference: &Value) -> bool {
     reference["apiVersion"]
         .as_str()
-        .is_some_and(|version| version.contains('/'))
+        .and_then(|version| version.split_once('/'))
+        .is_some_and(|(group, _)| !group.is_empty())
 }
 
 /// Errors of the spec; its target must say which API group it is in, unless an old one does not.
@@ -154,6 +155,8 @@ fn source(kind: &str, at: &At<'_>, errors: &mut ErrorList) {
 fn resource(kind: &str, at: &At<'_>, target: &At<'_>, errors: &mut ErrorList) {
     if at.key("name").text().is_empty() {
         errors.push(at.key("name").required("must specify a resource name"));
+    } else if kind == "containerResource" {
+        resources::container_name(&at.key("name"), at.key("name").text(), errors);
     }
     if kind == "containerResource" {
         let container = at.key("container");

@@ -173,7 +173,7 @@ fn time_zone(zone: &At<'_>, errors: &mut ErrorList) {
             && (1..=14).contains(&part.len())
             && part.chars().all(good)
     };
-    if !zone.text().split('/').all(fits) {
+    if !zone.text().split('/').all(fits) || !zone.text().starts_with(|c: char| c.is_ascii_alphabetic()) {
         errors.push(zone.invalid(&format!("unknown time zone {}", zone.text())));
     } else if zone.text().eq_ignore_ascii_case("local") {
         let list = "https://www.iana.org/time-zones";

@@ -1,5 +1,6 @@
 //! Job.
 
+mod success;
 pub(crate) mod validate;
 
 use apimachinery::{Object, field::ErrorList};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use apimachinery::{Object, field::ErrorList, quantity::Quantity};
+use apimachinery::{Object, field::ErrorList, names, quantity::Quantity};
 use serde_json::Value;
 
 use crate::{
@@ -50,7 +50,16 @@ impl Strategy for LimitRange {
         let mut seen = HashSet::new();
         for limit in At::field(object, "spec").key("limits").items() {
             let kind = limit.key("type");
-            if !kind.text().contains('/') && !["Pod", "Container", "PersistentVolumeClaim"].contains(&kind.text()) {
+            let problems = names::qualified_name(kind.text());
+            errors.extend(
+                problems
+                    .iter()
+                    .map(|problem| kind.invalid_value(&kind.text().into(), problem)),
+            );
+            if problems.is_empty()
+                && !kind.text().contains('/')
+                && !["Pod", "Container", "PersistentVolumeClaim"].contains(&kind.text())
+            {
                 errors.push(kind.invalid("must be a standard limit type or fully qualified"));
             }
             if !seen.insert(kind.text()) {
@@ -138,5 +147,13 @@ fn order(limit: &At<'_>, name: &str, errors: &mut ErrorList) {
     let ratio = limit.key("maxLimitRequestRatio").entry(name);
     if let Some(value) = amount("maxLimitRequestRatio").filter(|ratio| ratio.milli_value() < 1000) {
         errors.push(ratio.invalid_value(&value.to_string().into(), &format!("ratio {value} is less than 1")));
+    }
+    if let (Some(value), Some(min), Some(max)) = (amount("maxLimitRequestRatio"), min, max) {
+        let milli = |quantity: &Quantity| quantity.milli_value() as f64;
+        let limit = milli(&max) / milli(&min);
+        if milli(&value) / 1000.0 > limit {
+            let detail = format!("ratio {value} is greater than max/min = {limit:.6}");
+            errors.push(ratio.invalid_value(&value.to_string().into(), &detail));
+        }
     }
 }

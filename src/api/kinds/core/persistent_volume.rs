@@ -3,6 +3,7 @@
 use apimachinery::{
     Object,
     field::{self, ErrorList},
+    names,
 };
 use serde_json::{Value, json};
 
@@ -12,7 +13,9 @@ use crate::{
     kind::{Column, KindDef, MEMBER, Strategy, Subresource},
     printers,
     strategy::keep_status,
-    validation::{At, immutable, one_of_if_set, resources, volume, volume_claim},
+    validation::{
+        At, POSITIVE, immutable, one_of_if_set, resources, scheduling, text as check_text, volume, volume_claim,
+    },
 };
 
 /// PersistentVolume in `v1`.
@@ -112,15 +115,18 @@ impl Strategy for PersistentVolume {
             errors.push(capacity.required(""));
         }
         if capacity.len() != 1 || !capacity.entry("storage").is_set() {
-            let shown = if capacity.is_set() {
-                capacity.value.clone()
-            } else {
-                json!({})
-            };
-            errors.push(At::new(&shown, capacity.path.as_str()).not_supported(&["storage"]));
+            errors.push(capacity.not_supported(&["storage"]));
         }
-        for (name, amount) in capacity.entries() {
-            resources::amount(&amount, name, &mut errors);
+        for (_, amount) in capacity.entries() {
+            let Some(quantity) = resources::quantity(amount.value) else {
+                continue;
+            };
+            if quantity.sign() < 0 {
+                errors.push(amount.invalid_value(&quantity.value().into(), "must be a valid resource quantity"));
+            }
+            if quantity.sign() <= 0 {
+                errors.push(amount.invalid_value(&quantity.to_string().into(), POSITIVE));
+            }
         }
         let policy = spec.key("persistentVolumeReclaimPolicy");
         if !["Delete", "Recycle", "Retain"].contains(&policy.text()) {
@@ -134,6 +140,11 @@ impl Strategy for PersistentVolume {
         errors.extend(sources.map(|source| source.forbidden("may not specify more than 1 volume type")));
         if spec.key("hostPath").is_set() {
             volume::host_path(&spec.key("hostPath"), &mut errors);
+        }
+        node_affinity(&spec, &mut errors);
+        let class = spec.key("storageClassName");
+        if !class.text().is_empty() {
+            check_text(&class, names::dns1123_subdomain, &mut errors);
         }
         errors
     }
@@ -175,6 +186,20 @@ impl Strategy for PersistentVolume {
             printers::age(object, now),
             unset_or(&spec["volumeMode"]).into(),
         ]
+    }
+}
+
+/// Errors of where a volume can be reached from.
+fn node_affinity(spec: &At<'_>, errors: &mut ErrorList) {
+    let affinity = spec.key("nodeAffinity");
+    let required = affinity.key("required");
+    if required.is_set() {
+        scheduling::node_selector(&required, errors);
+    } else if affinity.is_set() {
+        errors.push(required.required("must specify required node constraints"));
+    }
+    if spec.key("local").is_set() && !affinity.is_set() {
+        errors.push(affinity.required("Local volume requires node affinity"));
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::persistent_volume::{access_modes, class, phase, unset_or};
 use crate::{
-    json::{absent, default_to, default_zero, map_mut, put, text},
+    json::{absent, default_to, default_zero, map_mut, put, remove, text},
     kind::{Column, KindDef, MEMBER, Strategy, Subresource},
     printers,
     strategy::keep_status,
@@ -133,6 +133,18 @@ impl Strategy for PersistentVolumeClaim {
 
 /// The older and the newer field for the source of data say the same, as far as the older one can.
 fn same_source(spec: &mut Value) {
+    let historic = |source: &Value| {
+        let (group, kind) = (text(&source["apiGroup"]), text(&source["kind"]));
+        [
+            ("", "PersistentVolumeClaim"),
+            ("snapshot.storage.k8s.io", "VolumeSnapshot"),
+        ]
+        .contains(&(group, kind))
+    };
+    // What older servers did not know they left out; only the new field can name it.
+    if absent(&spec["dataSourceRef"]) && !historic(&spec["dataSource"]) {
+        remove(spec, "dataSource");
+    }
     let (source, reference) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
     if !absent(&source) && absent(&reference) {
         put(spec, "dataSourceRef", source);

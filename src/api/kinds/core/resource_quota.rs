@@ -31,6 +31,41 @@ pub const DEF: KindDef = KindDef {
     ..KindDef::NAMESPACED
 };
 
+const SCOPES: &[&str] = &[
+    "BestEffort",
+    "CrossNamespacePodAffinity",
+    "NotBestEffort",
+    "NotTerminating",
+    "PriorityClass",
+    "Terminating",
+    "VolumeAttributesClass",
+];
+
+/// Errors of one requirement; they name the list, not the requirement.
+fn scope_requirement(requirement: &At<'_>, path: &str, errors: &mut ErrorList) {
+    let at = |name: &str| At::new(&requirement.value[name], format!("{path}.{name}"));
+    let (scope, operator, values) = (at("scopeName"), at("operator"), at("values"));
+    let wrong = |field: &At<'_>, detail: &str| field.invalid_value(&field.text().into(), detail);
+    if !SCOPES.contains(&scope.text()) {
+        errors.push(wrong(&scope, "unsupported scope"));
+    }
+    let valued = ["PriorityClass", "VolumeAttributesClass"].contains(&scope.text());
+    if SCOPES.contains(&scope.text()) && !valued && operator.text() != "Exists" {
+        let detail = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, \
+                      ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort \
+                      or ResourceQuotaScopeCrossNamespacePodAffinity";
+        errors.push(wrong(&operator, detail));
+    }
+    match operator.text() {
+        "In" | "NotIn" if values.is_empty() => errors
+            .push(values.required("must be at least one value when `operator` is 'In' or 'NotIn' for scope selector")),
+        "Exists" | "DoesNotExist" if !values.is_empty() => errors
+            .push(values.invalid("must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector")),
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        _ => errors.push(wrong(&operator, "not a valid selector operator")),
+    }
+}
+
 struct ResourceQuota;
 
 impl Strategy for ResourceQuota {
@@ -53,15 +88,6 @@ impl Strategy for ResourceQuota {
             }
             resources::amount(&amount, name, &mut errors);
         }
-        const SCOPES: &[&str] = &[
-            "BestEffort",
-            "CrossNamespacePodAffinity",
-            "NotBestEffort",
-            "NotTerminating",
-            "PriorityClass",
-            "Terminating",
-            "VolumeAttributesClass",
-        ];
         let scopes = spec.key("scopes");
         if scopes.items().any(|scope| !SCOPES.contains(&scope.text())) {
             errors.push(scopes.invalid("unsupported scope"));
@@ -70,6 +96,10 @@ impl Strategy for ResourceQuota {
         if best_effort && hard.entries().any(|(name, _)| name != "pods") {
             errors.push(scopes.invalid("unsupported scope applied to resource"));
         }
+        let requirements = spec.key("scopeSelector").key("matchExpressions");
+        requirements
+            .items()
+            .for_each(|requirement| scope_requirement(&requirement, &requirements.path, &mut errors));
         errors
     }
 

@@ -5,11 +5,11 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use crate::{
-    json::{default_zero, empty, items_mut, map_mut, put},
+    json::{default_to, empty, items_mut, map_mut, put},
     kind::{Column, KindDef, MEMBER, Strategy},
     printers,
     strategy::{create_with_generation, update_with_generation},
-    validation::{At, label_selector, one_of_if_set, port_number_or_name, text},
+    validation::{At, label_selector, one_of_if_set, port_number_or_name, required_text, text},
 };
 
 /// NetworkPolicy in `networking.k8s.io/v1`.
@@ -38,7 +38,7 @@ impl Strategy for NetworkPolicy {
         map_mut(spec, "podSelector");
         for rules in ["ingress", "egress"] {
             for rule in items_mut(spec, rules) {
-                items_mut(rule, "ports").for_each(|port| default_zero(port, "protocol", "TCP"));
+                items_mut(rule, "ports").for_each(|port| default_to(port, "protocol", "TCP"));
             }
         }
         if empty(&spec["policyTypes"]) {
@@ -91,18 +91,20 @@ impl Strategy for NetworkPolicy {
 fn port(at: &At<'_>, errors: &mut ErrorList) {
     one_of_if_set(&at.key("protocol"), &["TCP", "UDP", "SCTP"], errors);
     let (port, end) = (at.key("port"), at.key("endPort"));
+    if end.is_set() && port.value.is_string() {
+        errors.push(end.invalid("may not be specified when `port` is non-numeric"));
+    }
     if port.is_set() {
         port_number_or_name(&port, errors);
     }
-    if end.is_set() {
-        match port.value {
-            Value::Null => errors.push(end.invalid("may not be specified when `port` is not specified")),
-            Value::String(_) => errors.push(end.invalid("may not be specified when `port` is non-numeric")),
-            _ if end.int() < port.int() => {
-                errors.push(end.invalid_value(port.value, "must be greater than or equal to `port`"));
-            }
-            _ => {}
+    if end.is_set() && !port.is_set() {
+        errors.push(end.invalid("may not be specified when `port` is not specified"));
+    } else if end.is_set() && port.value.is_number() {
+        if end.int() < port.int() {
+            errors.push(end.invalid_value(port.value, "must be greater than or equal to `port`"));
         }
+        let problems = names::port_number(end.int());
+        errors.extend(problems.iter().map(|problem| end.invalid(problem)));
     }
 }
 
@@ -111,7 +113,7 @@ fn peer(at: &At<'_>, errors: &mut ErrorList) {
     label_selector(&pods, errors);
     label_selector(&namespaces, errors);
     if block.is_set() {
-        text(&block.key("cidr"), names::cidr, errors);
+        required_text(&block.key("cidr"), names::cidr, errors);
         let network: Option<IpNet> = block.key("cidr").text().parse().ok();
         for except in block.key("except").items() {
             text(&except, names::cidr, errors);

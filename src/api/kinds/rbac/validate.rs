@@ -4,8 +4,9 @@ use apimachinery::{
     Object,
     field::{ErrorList, FieldError},
     names,
+    selector::LabelSelector,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::GROUP;
 use crate::validation::{At, label_selector, required_text, text};
@@ -22,9 +23,12 @@ pub(super) fn role(role: &Object, namespaced: bool) -> ErrorList {
         if selectors.is_empty() {
             errors.push(selectors.required("at least one clusterRoleSelector required if aggregationRule is non-nil"));
         }
-        selectors
-            .items()
-            .for_each(|selector| label_selector(&selector, &mut errors));
+        for selector in selectors.items() {
+            label_selector(&selector, &mut errors);
+            if LabelSelector::from_object(Some(selector.value)).is_err() {
+                errors.push(selector.invalid_value(&Value::Null, "invalid label selector."));
+            }
+        }
     }
     errors
 }

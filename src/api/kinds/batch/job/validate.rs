@@ -5,15 +5,17 @@ use std::collections::{BTreeMap, HashSet};
 use apimachinery::{Object, field::ErrorList, names, selector::LabelSelector};
 use serde_json::{Value, json};
 
+use super::success;
 use crate::{
     json::{items_mut, map_mut, put},
-    validation::{At, immutable, label_selector, non_negative, one_of_if_set, template, text},
+    validation::{At, domain_prefixed_path, immutable, label_selector, non_negative, one_of_if_set, template, text},
 };
 
 /// Labels the server puts on the pods of a job: name and uid, under their old and new keys.
 pub(super) const NAME_LABELS: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
 pub(super) const UID_LABELS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
 
+const MAX_MANAGER_LENGTH: usize = 63;
 const MAX_PARALLELISM_OF_INDEXED: i64 = 100_000;
 
 /// Errors of a new job.
@@ -28,7 +30,8 @@ pub(super) fn job(job: &Object) -> ErrorList {
         let name = At::new(&job["metadata"]["name"], "metadata.name");
         let host = format!("{}-{}", name.text(), completions.int() - 1);
         if !names::dns1123_label(&host).is_empty() {
-            errors.push(name.invalid(&format!("will not able to create pod with invalid DNS label: {host}")));
+            let detail = format!("will not able to create pod with invalid DNS label: {host}");
+            errors.push(name.invalid_value(&name.text().into(), &detail));
         }
     }
     errors
@@ -95,12 +98,21 @@ pub(crate) fn spec(spec: &At<'_>) -> ErrorList {
     if spec.key("maxFailedIndexes").is_set() && !per_index.is_set() {
         errors.push(per_index.required("when maxFailedIndexes is specified"));
     }
+    let manager = spec.key("managedBy");
+    if manager.is_set() {
+        domain_prefixed_path(&manager, &mut errors);
+        if manager.text().len() > MAX_MANAGER_LENGTH {
+            errors.push(manager.too_long(MAX_MANAGER_LENGTH));
+        }
+    }
     completion_mode(spec, &mut errors);
     if spec.key("podFailurePolicy").is_set() {
         failure_policy(spec, &mut errors);
     }
     let success = spec.key("successPolicy");
-    if success.is_set() && spec.key("completionMode").text() != "Indexed" {
+    if success.is_set() && spec.key("completionMode").text() == "Indexed" {
+        success::policy(&success, spec.key("completions").int(), &mut errors);
+    } else if success.is_set() {
         let rules = success.key("rules").items().map(|rule| {
             json!({
                 "SucceededIndexes": rule.key("succeededIndexes").value,
