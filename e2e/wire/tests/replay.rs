@@ -9,6 +9,7 @@ use clap::Parser;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 use wire::client::Client;
+use wire::run::Recorded;
 use wire::{case, golden, odd, real, run};
 
 /// Cases that run at a time, if they may.
@@ -24,51 +25,20 @@ fn folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-async fn record(cases: &[case::Case]) -> anyhow::Result<()> {
-    let binaries = real::binaries().ok_or_else(|| anyhow::anyhow!("kube-apiserver and etcd are not installed"))?;
-    let real = real::start(&binaries).await?;
-    for case in cases {
-        golden::write(folder(), &case.name, &run::run(case, &real.client).await?)?;
-    }
-    for fixture in &case::fixtures(&folder().join("odd"))? {
-        golden::write(
-            folder(),
-            &odd::case_name(fixture),
-            &odd::run(fixture, &real.client).await,
-        )?;
-    }
-    Ok(())
+/// A server of ours that stops when this is dropped.
+struct Ours {
+    client: Client,
+    shutdown: CancellationToken,
+    _data: tempfile::TempDir,
 }
 
-/// Answers to all cases. Those of fixtures have an object each, and run side by side: watches are waited for.
-async fn answers(cases: &[case::Case], client: &Client) -> anyhow::Result<Vec<(String, Vec<run::Recorded>)>> {
-    let (of_fixtures, others): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.fixture.is_some());
-    let answer = async |case: &case::Case| anyhow::Ok((case.name.clone(), run::run(case, client).await?));
-    let mut all = Vec::new();
-    for case in others {
-        all.push(answer(case).await?);
+impl Drop for Ours {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
     }
-    let rest = stream::iter(of_fixtures).map(answer).buffer_unordered(SIDE_BY_SIDE);
-    all.extend(rest.try_collect::<Vec<_>>().await?);
-    Ok(all)
 }
 
-/// What becomes of odd objects. They are created for trial only, side by side.
-async fn odd_answers(fixtures: &[case::Fixture], client: &Client) -> Vec<(String, Vec<run::Recorded>)> {
-    let answer = async |fixture| (odd::case_name(fixture), odd::run(fixture, client).await);
-    stream::iter(fixtures)
-        .map(answer)
-        .buffer_unordered(SIDE_BY_SIDE)
-        .collect()
-        .await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_answer_is_the_recorded_one() -> anyhow::Result<()> {
-    let cases = case::load(folder())?;
-    if std::env::var_os("WIRE_RECORD").is_some() {
-        record(&cases).await?;
-    }
+async fn ours() -> anyhow::Result<Ours> {
     let data = tempfile::tempdir()?;
     let tokens = data.path().join("tokens.csv");
     std::fs::write(&tokens, real::TOKENS)?;
@@ -85,16 +55,31 @@ async fn every_answer_is_the_recorded_one() -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let running = apiserver::start(line.args, apiserver::Profile::Member, shutdown.clone()).await?;
     let client = Client::new(&running.url, &running.ca_pem, real::ADMIN_TOKEN)?;
-    let known = golden::known(folder())?;
+    Ok(Ours {
+        client,
+        shutdown,
+        _data: data,
+    })
+}
+
+/// A real server to record answers of, if that is asked for.
+async fn recorder() -> anyhow::Result<Option<real::Real>> {
+    if std::env::var_os("WIRE_RECORD").is_none() {
+        return Ok(None);
+    }
+    let binaries = real::binaries().ok_or_else(|| anyhow::anyhow!("the binaries to record from are not installed"))?;
+    real::start(&binaries).await.map(Some)
+}
+
+/// Fails for answers that differ and should not, and for those that should and do not any more. `mine` tells the
+/// lines of `known.txt` that are about these answers.
+fn judge(all: Vec<(String, Vec<Recorded>)>, mine: fn(&str) -> bool) -> anyhow::Result<()> {
+    let known: BTreeSet<String> = golden::known(folder())?.into_iter().filter(|id| mine(id)).collect();
     let (mut unexpected, mut seen, mut total) = (Vec::new(), BTreeSet::new(), 0);
-    let mut all = answers(&cases, &client).await?;
-    all.extend(odd_answers(&case::fixtures(&folder().join("odd"))?, &client).await);
     for (case, got) in all {
+        let wanted = golden::read(folder(), &case)?;
+        let got = odd::comparable(&wanted, got);
         total += got.len();
-        let wanted: Vec<_> = golden::read(folder(), &case)?
-            .into_iter()
-            .filter(odd::is_model)
-            .collect();
         for difference in golden::compare(&case, &wanted, &got) {
             let sometimes = known.contains(&format!("?{}", difference.id));
             if !known.contains(&difference.id) && !sometimes {
@@ -104,7 +89,6 @@ async fn every_answer_is_the_recorded_one() -> anyhow::Result<()> {
             seen.insert(difference.id);
         }
     }
-    shutdown.cancel();
     let gone: Vec<_> = known.difference(&seen).filter(|id| !id.starts_with('?')).collect();
     println!("{total} answers, {} of them known to differ", seen.len());
     assert!(
@@ -113,4 +97,47 @@ async fn every_answer_is_the_recorded_one() -> anyhow::Result<()> {
          answers that no longer differ, to be taken out of known.txt: {gone:#?}"
     );
     Ok(())
+}
+
+/// Answers to all cases. Those of fixtures have an object each, and run side by side: watches are waited for.
+async fn answers(cases: &[case::Case], client: &Client) -> anyhow::Result<Vec<(String, Vec<Recorded>)>> {
+    let (of_fixtures, others): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.fixture.is_some());
+    let answer = async |case: &case::Case| anyhow::Ok((case.name.clone(), run::run(case, client).await?));
+    let mut all = Vec::new();
+    for case in others {
+        all.push(answer(case).await?);
+    }
+    let rest = stream::iter(of_fixtures).map(answer).buffer_unordered(SIDE_BY_SIDE);
+    all.extend(rest.try_collect::<Vec<_>>().await?);
+    Ok(all)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_is_the_recorded_one() -> anyhow::Result<()> {
+    let cases = case::load(folder())?;
+    if let Some(real) = recorder().await? {
+        for case in &cases {
+            golden::write(folder(), &case.name, &run::run(case, &real.client).await?)?;
+        }
+    }
+    let ours = ours().await?;
+    judge(answers(&cases, &ours.client).await?, |id| !id.starts_with("odd-"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_objects_are_taken_or_refused_as_recorded() -> anyhow::Result<()> {
+    let fixtures = case::fixtures(&folder().join("odd"))?;
+    if let Some(real) = recorder().await? {
+        for fixture in &fixtures {
+            golden::write(
+                folder(),
+                &odd::case_name(fixture),
+                &odd::run(fixture, &real.client).await,
+            )?;
+        }
+    }
+    let ours = ours().await?;
+    let answer = async |fixture| (odd::case_name(fixture), odd::run(fixture, &ours.client).await);
+    let all = stream::iter(&fixtures).map(answer).buffer_unordered(SIDE_BY_SIDE);
+    judge(all.collect().await, |id| id.starts_with("odd-"))
 }

@@ -71,9 +71,14 @@ fn internal(at: &At<'_>) -> Value {
         "ReadOnlyRootFilesystem": given("readOnlyRootFilesystem"),
         "AllowPrivilegeEscalation": given("allowPrivilegeEscalation"),
         "ProcMount": given("procMount"),
-        "SeccompProfile": given("seccompProfile"),
-        "AppArmorProfile": given("appArmorProfile"),
+        "SeccompProfile": shown_profile(&at.key("seccompProfile")),
+        "AppArmorProfile": shown_profile(&at.key("appArmorProfile")),
     })
+}
+
+fn shown_profile(at: &At<'_>) -> Option<Value> {
+    at.is_set()
+        .then(|| json!({"Type": at.key("type").value, "LocalhostProfile": at.key("localhostProfile").value}))
 }
 
 /// Errors of the security context of a pod; absent is fine.

@@ -1,5 +1,7 @@
 //! Warnings about what is accepted but hardly meant, with the texts of kube-apiserver.
 
+mod volumes;
+
 use std::collections::{BTreeMap, HashSet};
 
 use apimachinery::{Object, names, text::go_quote};
@@ -181,6 +183,7 @@ fn volumes(spec: &At<'_>, warnings: &mut Vec<String>) {
             }
         }
     }
+    volumes::overlapping_paths(&spec.key("volumes"), warnings);
 }
 
 fn duplicates(spec: &At<'_>, warnings: &mut Vec<String>) {
@@ -238,6 +241,17 @@ fn ports(containers: &[At<'_>], warnings: &mut Vec<String>) {
     for port in all() {
         let number = format!("{}/{}", port.key("containerPort").int(), port.key("protocol").text());
         let others = taken.entry(number).or_default();
+        let [address, on_host] = ["hostIP", "hostPort"].map(|name| port.key(name));
+        if !address.text().is_empty() && on_host.int() == 0 {
+            warnings.push(format!(
+                "{}: hostIP set without hostPort: {{Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{}}}",
+                port.path,
+                port.key("name").text(),
+                port.key("containerPort").int(),
+                port.key("protocol").text(),
+                address.text()
+            ));
+        }
         for other in others.iter() {
             let (ip, other_ip) = (port.key("hostIP").text(), other.key("hostIP").text());
             let (host, other_host) = (port.key("hostPort").int(), other.key("hostPort").int());

@@ -164,7 +164,7 @@ fn field_atom(field: &'static Field, value: Option<&Value>) -> Atom {
             ..list
         }),
         Atom::Map(map) => Atom::Map(MapAtom {
-            atomic: map.atomic || field.map_atomic || field.struct_atomic,
+            atomic: (map.atomic && !field.struct_granular) || field.map_atomic || field.struct_atomic,
             ..map
         }),
         scalar => scalar,

@@ -151,6 +151,8 @@ pub struct Field {
     pub map_atomic: bool,
     /// Server-side apply treats the struct as one value here.
     pub struct_atomic: bool,
+    /// Whether the members of the struct are owned one by one although those of its type are not.
+    pub struct_granular: bool,
     /// Default that OpenAPI names.
     pub default: Option<serde_json::Value>,
     /// Values that OpenAPI lists.

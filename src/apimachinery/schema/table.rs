@@ -142,6 +142,7 @@ impl Builder {
             list_keys: Vec::new(),
             map_atomic: false,
             struct_atomic: false,
+            struct_granular: false,
             default: None,
             values: Vec::new(),
             go: None,
@@ -193,7 +194,8 @@ fn attribute(field: &mut Field, word: &'static str) -> Option<()> {
         }
         Some(("map", "atomic")) => field.map_atomic = true,
         Some(("struct", "atomic")) => field.struct_atomic = true,
-        Some(("map" | "struct", "granular")) => {}
+        Some(("struct", "granular")) => field.struct_granular = true,
+        Some(("map", "granular")) => {}
         Some(("default", value)) => field.default = Some(serde_json::from_str(value).ok()?),
         Some(("enum", value)) => field.values = value.split('|').filter(|v| !v.is_empty()).collect(),
         Some(("go", value)) => field.go = Some(value),

@@ -7,6 +7,7 @@
 
 mod descriptions;
 mod gnostic;
+mod parameters;
 mod paths;
 mod schemas;
 #[cfg(test)]

@@ -38,6 +38,9 @@ impl Registry {
     async fn create_once(&self, write: &Write<'_>, mut object: Object, tracked: bool) -> Result<Object, Status> {
         let resource = write.resource;
         metadata::match_namespace(resource, &mut object, write.namespace)?;
+        write
+            .warnings
+            .add(metadata::drop_duplicate_owners(&mut object).unwrap_or_default());
         if !metadata::text(&object, "resourceVersion").is_empty() {
             return Err(Status::failure(
                 500,

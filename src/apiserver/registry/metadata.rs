@@ -91,6 +91,27 @@ pub fn match_namespace(resource: &Resource, object: &mut Object, namespace: &str
     Ok(())
 }
 
+/// Leaves every owner reference in once; tells of the others in the words of kube-apiserver, if there are any.
+pub fn drop_duplicate_owners(object: &mut Object) -> Option<String> {
+    let owners = of_mut(object).get_mut("ownerReferences")?.as_array_mut()?;
+    let (mut once, mut again) = (Vec::new(), Vec::new());
+    for owner in std::mem::take(owners) {
+        if once.contains(&owner) {
+            again.push(owner["uid"].as_str().unwrap_or_default().to_owned());
+        } else {
+            once.push(owner);
+        }
+    }
+    *owners = once;
+    (!again.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may \
+             reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            again.join(", ")
+        )
+    })
+}
+
 /// Takes from a new object what only the server may say of it: that it is being deleted.
 pub fn drop_deletion(object: &mut Object) {
     let metadata = of_mut(object);

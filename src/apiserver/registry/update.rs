@@ -142,6 +142,9 @@ impl Registry {
             return Err(errors::conflict(resource, name, &why));
         }
         metadata::match_namespace(resource, &mut object, write.namespace)?;
+        write
+            .warnings
+            .add(metadata::drop_duplicate_owners(&mut object).unwrap_or_default());
         resource.def.strategy.default(&mut object);
         if !change.tracks_itself() {
             write.track(Some(&served), &mut object);

@@ -1,11 +1,13 @@
 //! StatefulSet.
 
+use std::collections::HashSet;
+
 use apimachinery::{Object, field::ErrorList, names};
 use serde_json::{Value, json};
 
 use crate::{
     defaults::pod_spec::pod_template,
-    json::{absent, default_to, default_zero, int, items, items_mut, map_mut, put, remove},
+    json::{absent, default_to, default_zero, int, items, items_mut, map_mut, put, remove, text},
     kind::{Column, KindDef, Strategy, Subresource},
     printers,
     strategy::{create_with_generation, update_with_generation},
@@ -214,7 +216,11 @@ fn with_claimed_volumes(spec: &Value) -> Value {
     let pod = map_mut(&mut template, "spec");
     remove(pod, "subdomain");
     remove(pod, "hostname");
-    let claims = items(&spec["volumeClaimTemplates"]);
+    let mut seen = HashSet::new();
+    let claims = items(&spec["volumeClaimTemplates"]).iter();
+    let claims: Vec<&Value> = claims
+        .filter(|claim| seen.insert(text(&claim["metadata"]["name"])))
+        .collect();
     let mut volumes: Vec<Value> = claims
         .iter()
         .map(|claim| {

@@ -29,7 +29,12 @@ pub(super) struct Defaults;
 
 impl Strategy for Defaults {
     fn default(&self, object: &mut Object) {
-        default_to(map_mut(object, "spec"), "minReplicas", 1);
+        let others = !empty(&object["metadata"]["annotations"][METRICS]);
+        let spec = map_mut(object, "spec");
+        default_to(spec, "minReplicas", 1);
+        if !others {
+            default_to(spec, "targetCPUUtilizationPercentage", 80);
+        }
     }
 
     fn row(&self, object: &Object, now: jiff::Timestamp) -> Vec<Value> {

@@ -198,7 +198,11 @@ fn node_affinity(spec: &At<'_>, errors: &mut ErrorList) {
     } else if affinity.is_set() {
         errors.push(required.required("must specify required node constraints"));
     }
-    if spec.key("local").is_set() && !affinity.is_set() {
+    let local = spec.key("local");
+    if local.is_set() && local.key("path").text().is_empty() {
+        errors.push(local.key("path").required(""));
+    }
+    if local.is_set() && !affinity.is_set() {
         errors.push(affinity.required("Local volume requires node affinity"));
     }
 }
