@@ -14,15 +14,8 @@ use serde_json::json;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Key, Resource, Rest};
+use crate::{Key, Resource, Rest, resources::EVENTS};
 
-const EVENTS: Resource = Resource {
-    group: "",
-    version: "v1",
-    kind: "Event",
-    plural: "events",
-    namespaced: true,
-};
 const QUEUE: usize = 512;
 const BURST: f64 = 50.0;
 const PER_SECOND: f64 = 10.0;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::{Error, Key, Resource, Rest};
+use crate::{Error, Key, Rest, resources::LEASES};
 
 /// How long a lease is good for without renewal, as kube-controller-manager.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
@@ -19,14 +19,6 @@ pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// Time between renewals, and between attempts of those who wait.
 pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
-
-const LEASES: Resource = Resource {
-    group: "coordination.k8s.io",
-    version: "v1",
-    kind: "Lease",
-    plural: "leases",
-    namespaced: true,
-};
 
 /// Who wants which lease.
 #[derive(Debug, Clone)]

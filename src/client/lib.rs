@@ -14,6 +14,7 @@ pub mod informer;
 pub mod lease;
 pub mod member;
 pub mod queue;
+pub mod resources;
 pub mod rest;
 
 pub use error::Error;

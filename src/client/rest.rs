@@ -445,21 +445,7 @@ pub fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const DEPLOYMENTS: Resource = Resource {
-        group: "apps",
-        version: "v1",
-        kind: "Deployment",
-        plural: "deployments",
-        namespaced: true,
-    };
-    const NODES: Resource = Resource {
-        group: "",
-        version: "v1",
-        kind: "Node",
-        plural: "nodes",
-        namespaced: false,
-    };
+    use crate::resources::{DEPLOYMENTS, NODES};
 
     #[test]
     fn paths_are_those_of_the_api() {

@@ -34,6 +34,9 @@ pub struct Args {
     /// Time that a cluster which was lost must be well before it gets its share again
     #[arg(long, default_value = "20s", value_parser = duration::parse)]
     pub cluster_return_after: Duration,
+    /// Objects per second whose replicas go back to a cluster that was lost, those that left first; 0: all at once
+    #[arg(long, default_value_t = 10, value_name = "OBJECTS")]
+    pub cluster_return_rate: u32,
     /// Time that a pod may be unschedulable before its replica moves to another cluster
     #[arg(long, default_value = "60s", value_parser = duration::parse)]
     pub pod_unschedulable_after: Duration,

@@ -8,11 +8,11 @@ use sha2::{Digest, Sha256};
 
 /// 128 bits of SHA-256: enough that two states of one object never collide.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Hash(u128);
+pub struct Hash([u8; 16]);
 
 impl std::fmt::Display for Hash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 
@@ -27,7 +27,7 @@ impl Hash {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         (text.len() == 32)
-            .then(|| u128::from_str_radix(text, 16).ok().map(Self))
+            .then(|| u128::from_str_radix(text, 16).ok().map(|n| Self(n.to_be_bytes())))
             .flatten()
     }
 
@@ -43,7 +43,7 @@ impl Hash {
     #[must_use]
     pub fn with(self, text: &str) -> Self {
         let mut digest = Sha256::new();
-        digest.update(self.0.to_be_bytes());
+        digest.update(self.0);
         digest.update(text.as_bytes());
         Self::finish(digest)
     }
@@ -52,7 +52,7 @@ impl Hash {
         let bytes = digest.finalize();
         let mut first = [0; 16];
         first.copy_from_slice(&bytes[..16]);
-        Self(u128::from_be_bytes(first))
+        Self(first)
     }
 }
 

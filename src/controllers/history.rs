@@ -8,9 +8,10 @@ use std::{sync::Arc, time::Duration};
 
 use apimachinery::{Object, meta, selector::LabelSelector};
 use client::{
-    Error, Key, Resource, Rest,
+    Error, Key, Rest,
     error::chain,
     queue::{self, Outcome},
+    resources::{DEPLOYMENTS, REPLICA_SETS},
     rest::Propagation,
 };
 use serde_json::json;
@@ -25,21 +26,6 @@ const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
 const TEMPLATE_HASH: &str = "pod-template-hash";
 /// Changes are recorded this long after they happen: a rollout changes the status with every pod.
 pub const DELAY: Duration = Duration::from_millis(300);
-
-const DEPLOYMENTS: Resource = Resource {
-    group: "apps",
-    version: "v1",
-    kind: "Deployment",
-    plural: "deployments",
-    namespaced: true,
-};
-const REPLICA_SETS: Resource = Resource {
-    group: "apps",
-    version: "v1",
-    kind: "ReplicaSet",
-    plural: "replicasets",
-    namespaced: true,
-};
 
 /// What has to be written to record a Deployment's revisions.
 #[derive(Debug, Default, PartialEq)]

@@ -19,26 +19,22 @@ pub mod wake;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use client::{
-    Informer, Key, Resource, Rest, connect,
+    Informer, Key, Rest, connect,
     events::Recorder,
     informer::{Change, Scope},
     lease::Election,
+    resources::{CLUSTERS, NAMESPACES},
 };
+use planner::availability::Patience;
 use telemetry::{Health, Metrics};
 use tokio_util::sync::CancellationToken;
 
 pub use args::Args;
 
 const COMPONENT: &str = "federation-controller-manager";
-const NAMESPACES: Resource = Resource {
-    group: "",
-    version: "v1",
-    kind: "Namespace",
-    plural: "namespaces",
-    namespaced: false,
-};
-/// Placement starts once every cluster has been probed, but does not wait longer than this for a slow one.
-const FIRST_ROUND: Duration = Duration::from_secs(5);
+/// Placement starts once every cluster has been probed and its copies listed, but does not wait longer than this for a
+/// slow one.
+const FIRST_ROUND: Duration = Duration::from_secs(10);
 
 /// Why the controller manager cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -209,7 +205,7 @@ async fn controllers(
     let waker = Arc::clone(&wake);
     let clusters = Informer::start(
         federation.clone(),
-        Scope::all(cluster::CLUSTERS),
+        Scope::all(CLUSTERS),
         Some,
         move |change: Change<'_, apimachinery::Object>| waker.cluster_changed(&change),
     );
@@ -224,6 +220,7 @@ async fn controllers(
         settings: sync::Settings {
             concurrency,
             unschedulable_after: args.pod_unschedulable_after,
+            returns_per_second: args.cluster_return_rate,
         },
         metrics,
     });
@@ -247,7 +244,7 @@ async fn controllers(
         settings: cluster::Settings {
             period: args.cluster_monitor_period,
             threshold: args.cluster_monitor_failure_threshold,
-            patience: cluster::availability::Patience {
+            patience: Patience {
                 lost_after: args.cluster_lost_after,
                 return_after: args.cluster_return_after,
             },
@@ -267,6 +264,7 @@ async fn controllers(
                 .keys()
                 .iter()
                 .any(|c| members.availability(c.name()).is_none())
+            || !members.are_listed()
         {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

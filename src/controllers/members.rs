@@ -2,57 +2,33 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use api::well_known;
 use apimachinery::{Object, meta};
 use client::{
-    Informer, Key, Queue, Resource, Rest, Store,
+    Informer, Key, Queue, Rest, Store,
     informer::{Change, Scope},
+    resources::{AUTOSCALERS, ENDPOINT_SLICES, NODES},
 };
 use parking_lot::{Mutex, RwLock};
+use planner::{availability::Availability, placement::Full};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cluster::{
-        availability::Availability,
-        nodes::{self, Node},
-    },
+    cluster::nodes::{self, Node},
     hash::Hash,
     service::endpoints::{self, Slice},
     sync::{
         SyncKey,
         kinds::{self, KindIndex},
         observe::{self, Copy},
-        placement::Full,
         pods::Pending,
     },
     wake::Wake,
-};
-
-const NODES: Resource = Resource {
-    group: "",
-    version: "v1",
-    kind: "Node",
-    plural: "nodes",
-    namespaced: false,
-};
-const AUTOSCALERS: Resource = Resource {
-    group: "autoscaling",
-    version: "v2",
-    kind: "HorizontalPodAutoscaler",
-    plural: "horizontalpodautoscalers",
-    namespaced: true,
-};
-const ENDPOINT_SLICES: Resource = Resource {
-    group: "discovery.k8s.io",
-    version: "v1",
-    kind: "EndpointSlice",
-    plural: "endpointslices",
-    namespaced: true,
 };
 
 /// A cluster that had no room for some replicas of a workload is not asked to take more for this long.
@@ -76,6 +52,8 @@ pub struct Member {
     pub slices: Informer<Slice>,
     /// What has to be written to it.
     pub queue: Arc<Queue<SyncKey>>,
+    /// Uid of its namespace `kube-system`, once it has been read: who it is, whatever its address.
+    pub identity: OnceLock<String>,
     /// Ends its watches and workers.
     pub stop: CancellationToken,
     /// The hash of the owned fields after our last write; a different one means that somebody took some.
@@ -95,13 +73,14 @@ impl Member {
     #[must_use]
     pub fn start(name: &str, rest: Rest, fingerprint: Hash, federation_uid: &str, wake: &Arc<Wake>) -> Arc<Self> {
         let label = format!("{}={}", well_known::MANAGED_BY, well_known::MANAGED_BY_VALUE);
+        let queue: Arc<Queue<SyncKey>> = Arc::default();
         let copies = (0..).zip(kinds::all()).map(|(index, kind): (KindIndex, _)| {
-            let (wake, uid) = (Arc::clone(wake), federation_uid.to_owned());
+            let (wake, queue, uid) = (Arc::clone(wake), Arc::clone(&queue), federation_uid.to_owned());
             Informer::start(
                 rest.clone(),
                 Scope::labelled(kind.resource(), &label),
                 move |object| Some(observe::copy(*kind, &object, &uid)),
-                move |change: Change<'_, Copy>| wake.copy_changed(index, &change),
+                move |change: Change<'_, Copy>| wake.copy_changed(index, &queue, &change),
             )
         });
         let (cluster, waker) = (name.to_owned(), Arc::clone(wake));
@@ -134,7 +113,8 @@ impl Member {
             nodes,
             autoscalers,
             slices,
-            queue: Arc::default(),
+            queue,
+            identity: OnceLock::new(),
             stop: CancellationToken::new(),
             expected: Mutex::default(),
             problems: Mutex::default(),
@@ -152,15 +132,23 @@ impl Member {
         &self.copies[usize::from(kind)].store
     }
 
+    /// Whether our objects in it have been listed, of all kinds that can be.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.copies
+            .iter()
+            .all(|copies| copies.store.is_synced() || copies.store.problem().is_some())
+    }
+
     /// Whether one of the member's autoscalers scales the object.
     #[must_use]
     pub fn is_autoscaled(&self, kind: &str, key: &Key) -> bool {
         let target = format!("{kind}/{}", key.name());
-        self.autoscalers
+        !self
+            .autoscalers
             .store
-            .all()
-            .iter()
-            .any(|(k, t)| k.namespace() == key.namespace() && ***t == *target)
+            .list_in(key.namespace(), |t| **t == *target)
+            .is_empty()
     }
 
     /// Takes an answer to a write of ours: what is known now, and which fields we own from here on.
@@ -271,6 +259,16 @@ impl Members {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Member>> {
         self.all.read().values().cloned().collect()
+    }
+
+    /// Whether the copies in every member that answers have been listed, as far as they can be.
+    #[must_use]
+    pub fn are_listed(&self) -> bool {
+        let answering = |member: &Arc<Member>| self.reachable(&member.name).is_some();
+        self.all()
+            .iter()
+            .filter(|member| answering(member))
+            .all(|member| member.is_listed())
     }
 
     /// Puts a member in the place of its predecessor, which is stopped.

@@ -167,6 +167,14 @@ impl Fake {
         self.0.lock().trouble = trouble;
     }
 
+    /// Loses everything it had, and begins to count anew.
+    pub(crate) fn lose_everything(&self) {
+        let mut state = self.0.lock();
+        state.objects.clear();
+        state.watchers.clear();
+        state.revision = 1;
+    }
+
     async fn serve(&self, request: Request<Body>) -> Result<Response<StreamBody<Events>>, std::io::Error> {
         let (parts, body) = request.into_parts();
         let trouble = self
@@ -198,6 +206,9 @@ impl Fake {
             .get(http::header::CONTENT_TYPE)
             .and_then(|v| v.to_str().ok())
             .unwrap_or_default();
+        if parts.method == Method::GET && query.contains_key("limit") {
+            return Ok(answer(self.0.lock().list(&path)));
+        }
         let body: Object = serde_json::from_slice(&body).unwrap_or_default();
         Ok(answer(self.0.lock().handle(&parts.method, &path, content_type, body)))
     }
@@ -317,6 +328,13 @@ impl State {
         Response::new(StreamBody::new(Events(receiver)))
     }
 
+    fn list(&self, path: &str) -> (u16, Object) {
+        let items = self.objects.iter().filter(|(p, _)| is_in(p, path));
+        let items: Vec<&Object> = items.map(|(_, object)| object).collect();
+        let body = json!({"metadata": {"resourceVersion": self.revision.to_string()}, "items": items});
+        (200, body)
+    }
+
     fn handle(&mut self, method: &Method, path: &str, content_type: &str, body: Object) -> (u16, Object) {
         if path == "/healthz" {
             return (200, json!("ok"));
@@ -327,16 +345,6 @@ impl State {
         if *method == Method::GET {
             if let Some(object) = self.objects.get(path) {
                 return (200, object.clone());
-            }
-            let last = path.rsplit('/').next().unwrap_or_default();
-            if last == "pods" {
-                let items: Vec<&Object> = self
-                    .objects
-                    .iter()
-                    .filter(|(p, _)| is_in(p, path))
-                    .map(|(_, o)| o)
-                    .collect();
-                return (200, json!({"metadata": {}, "items": items}));
             }
             return status(404, "NotFound");
         }

@@ -4,6 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use apimachinery::Object;
@@ -21,6 +22,9 @@ use crate::{
         observe::Copy,
     },
 };
+
+/// An object's copies in many clusters change together: they are looked at together.
+const BATCH: Duration = Duration::from_millis(10);
 
 /// The queues of all controllers.
 #[derive(Default)]
@@ -92,15 +96,18 @@ impl Wake {
         }
     }
 
-    /// A copy in a member changed.
-    pub fn copy_changed(&self, kind: KindIndex, change: &Change<'_, Copy>) {
+    /// A copy in a member changed; `member` is the queue of what is to be written there.
+    pub fn copy_changed(&self, kind: KindIndex, member: &Queue<SyncKey>, change: &Change<'_, Copy>) {
         // Labelled objects that no federated object asks for are nobody's business: never delete on suspicion.
-        if self
-            .stores()
-            .get(usize::from(kind))
-            .is_some_and(|s| s.get(change.key).is_some())
-        {
-            self.plan.add((kind, change.key.clone()));
+        // All that are listed first are looked at when the list is complete.
+        let federated = self.stores().get(usize::from(kind)).and_then(|s| s.get(change.key));
+        if let Some(federated) = federated.filter(|_| change.listed) {
+            let key = (kind, change.key.clone());
+            if federated.deletion.is_some() || kinds::concerns_all(kind) {
+                self.plan.add_after(key, BATCH);
+            } else {
+                member.add(key);
+            }
         }
         for user in self.users.lock().get(&(kind, change.key.clone())).into_iter().flatten() {
             self.plan.add(user.clone());
@@ -149,15 +156,26 @@ impl Wake {
 
     /// Everything has to be planned again.
     pub fn all_objects(&self) {
-        for (kind, store) in (0..).zip(self.stores()) {
-            for key in store.keys() {
-                self.plan.add((kind, key));
-            }
+        for (kind, _) in (0..).zip(self.stores()) {
+            self.all_of(kind);
         }
         self.all_services();
     }
 
-    fn all_services(&self) {
+    /// Every object of a kind has to be planned again.
+    pub fn all_of(&self, kind: KindIndex) {
+        for key in self
+            .stores()
+            .get(usize::from(kind))
+            .map(|s| s.keys())
+            .unwrap_or_default()
+        {
+            self.plan.add((kind, key));
+        }
+    }
+
+    /// The endpoints of every Service have to be published again.
+    pub fn all_services(&self) {
         if let Some(store) = service_kind().and_then(|kind| self.stores().get(usize::from(kind))) {
             for key in store.keys() {
                 self.services.add(key);

@@ -1,15 +1,19 @@
 //! Replica placement as pure functions.
 //!
-//! [`plan`] splits a number of replicas over clusters, as Federation v1 did (`v1`) or by the wishes that v1 did not
+//! [`placement`] is what the controllers ask: which cluster is to have what of an object now, with clusters that are
+//! away, autoscalers and moves taken into account. At its heart [`plan`] splits a number of replicas over clusters, as Federation v1 did (`v1`) or by the wishes that v1 did not
 //! know (`extended`), and says in words why each cluster got what it got. Around both, `admit` leaves out clusters
 //! that do not take the object and limits those that have no room. Nothing here reads a clock or a random source:
 //! the same input gives the same plan, which is what lets `kubefed plan` show beforehand what the controller will do.
 
 mod admit;
+pub mod availability;
 mod cluster;
 mod extended;
+pub mod placement;
 mod reasons;
 pub mod room;
+mod share;
 mod standing;
 mod v1;
 mod webster;
@@ -20,6 +24,7 @@ use api::preferences::Preferences;
 
 pub use cluster::{ClusterInput, Taint};
 pub use room::Resources;
+pub use share::Share;
 pub use standing::{Standing, standing};
 
 /// What to split, and over what.

@@ -77,6 +77,8 @@ pub struct Change<'a, T> {
     pub old: Option<&'a Arc<T>>,
     /// What is known now; `None` if it is gone.
     pub new: Option<&'a Arc<T>>,
+    /// Whether the collection had been listed completely before ([`Store::is_synced`]).
+    pub listed: bool,
 }
 
 impl<T> Clone for Change<'_, T> {
@@ -153,6 +155,7 @@ impl<T> Store<T> {
                 key: &key,
                 old: None,
                 new: Some(&value),
+                listed: self.is_synced(),
             });
         }
         handlers.push(Box::new(handler));
@@ -257,6 +260,19 @@ impl<T> Store<T> {
         *seen = version.max(*seen);
     }
 
+    /// The newest version that has been reported.
+    pub(super) fn seen(&self) -> u64 {
+        *self.seen.lock()
+    }
+
+    /// The server has begun to count versions anew: whatever it says now is newer than what is known.
+    pub(super) fn restart(&self) {
+        for entry in self.entries.write().values_mut() {
+            entry.version = 0;
+        }
+        *self.seen.lock() = 0;
+    }
+
     pub(super) fn put(&self, key: &Key, version: u64, value: T) {
         let value = Arc::new(value);
         let old = {
@@ -282,6 +298,7 @@ impl<T> Store<T> {
             key,
             old: old.as_ref(),
             new: Some(&value),
+            listed: self.is_synced(),
         });
     }
 
@@ -300,6 +317,7 @@ impl<T> Store<T> {
                 key,
                 old: Some(&old.value),
                 new: None,
+                listed: self.is_synced(),
             });
         }
     }
@@ -375,6 +393,19 @@ mod tests {
         store.observe(&key, 9, 90);
         store.remove(&key, 8);
         assert!(store.get(&key).is_some());
+    }
+
+    #[test]
+    fn after_a_restart_of_the_server_older_versions_count() {
+        let (store, _) = store();
+        let (kept, lost) = (Key::from("a/kept"), Key::from("a/lost"));
+        store.put(&kept, 50, 1);
+        store.put(&lost, 51, 1);
+        store.advance(51);
+        store.restart();
+        store.put(&kept, 3, 2);
+        store.retain(&HashSet::from([kept.clone()]), 4);
+        assert_eq!((store.get(&kept).as_deref(), store.get(&lost)), (Some(&2), None));
     }
 
     #[test]

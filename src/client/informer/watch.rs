@@ -1,4 +1,4 @@
-//! Keeping a store current: WatchList where the server has it, else list and watch.
+//! Keeping a store current: WatchList where the server has it, else list and watch; all anew if the server was rewound.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -47,7 +47,7 @@ impl<T, R: Fn(Object) -> Option<T>> Watcher<T, R> {
         let mut watch_list = true;
         loop {
             let result = match &version {
-                Some(from) => self.watch_from(from).await,
+                Some(from) => self.resume(from, failures > 0).await,
                 None if watch_list => self.watch_list().await,
                 None => self.list().await.map(End::Resume),
             };
@@ -91,6 +91,40 @@ impl<T, R: Fn(Object) -> Option<T>> Watcher<T, R> {
         key
     }
 
+    /// Goes on with a watch. A server that was away may have lost what it had, and count versions anew: it would not
+    /// tell of anything before it is as far again as it was.
+    async fn resume(&self, from: &str, interrupted: bool) -> Result<End, Error> {
+        if interrupted {
+            let path = self.scope.path("limit=1");
+            let bytes = self.rest.raw(http::Method::GET, &path, "", Vec::new()).await?;
+            let list: Object = serde_json::from_slice(&bytes).map_err(|source| Error::Decode {
+                method: http::Method::GET,
+                path,
+                source,
+            })?;
+            if self.is_rewound(version_of(&list)) {
+                return Ok(End::Expired);
+            }
+        }
+        self.watch_from(from).await
+    }
+
+    /// Whether the newest version of the server is older than what it told before; the store then takes it as new.
+    fn is_rewound(&self, newest: u64) -> bool {
+        let rewound = newest > 0 && newest < self.store.seen();
+        if rewound {
+            tracing::warn!(
+                server = self.rest.name(),
+                resource = self.scope.resource.plural,
+                newest,
+                seen = self.store.seen(),
+                "the server has lost what it had, or was restored: listing again"
+            );
+            self.store.restart();
+        }
+        rewound
+    }
+
     async fn list(&self) -> Result<String, Error> {
         let mut listed = HashSet::new();
         let mut next = String::new();
@@ -108,6 +142,9 @@ impl<T, R: Fn(Object) -> Option<T>> Watcher<T, R> {
                 source,
             })?;
             drop(bytes);
+            if next.is_empty() {
+                self.is_rewound(version_of(&page));
+            }
             if let Object::Array(items) = page["items"].take() {
                 for item in items {
                     listed.insert(self.take(item));
@@ -178,6 +215,9 @@ impl<T, R: Fn(Object) -> Option<T>> Watcher<T, R> {
                     return Err(Error::Status(Box::new(status)));
                 }
                 "BOOKMARK" => {
+                    if self.is_rewound(version_of(&event.object)) {
+                        return Ok(End::Expired);
+                    }
                     let meta = &event.object["metadata"];
                     version = meta["resourceVersion"].as_str().unwrap_or_default().to_owned();
                     if meta["annotations"]["k8s.io/initial-events-end"] == "true"

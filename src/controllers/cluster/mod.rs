@@ -3,7 +3,6 @@
 //! Clusters are probed in parallel, each by its own key, so that a slow one delays nobody. Failures below the threshold
 //! change nothing; at the threshold the cluster is Offline.
 
-pub mod availability;
 pub mod nodes;
 mod probe;
 mod status;
@@ -12,20 +11,19 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use apimachinery::{Object, meta};
 use client::{
-    Key, Resource, Rest, Store,
+    Key, Rest, Store,
     error::chain,
     events::{Recorder, Severity, Subject},
     queue::{self, Outcome},
+    resources::{CLUSTERS, SECRETS},
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use planner::availability::{Availability, Losses, Patience};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    availability::{Availability, Patience},
-    status::Probe,
-};
+use self::status::Probe;
 use crate::{
     hash::Hash,
     members::{Member, Members},
@@ -34,20 +32,6 @@ use crate::{
 };
 
 /// Clusters in the federation API.
-pub const CLUSTERS: Resource = Resource {
-    group: "federation",
-    version: "v1beta1",
-    kind: "Cluster",
-    plural: "clusters",
-    namespaced: false,
-};
-const SECRETS: Resource = Resource {
-    group: "",
-    version: "v1",
-    kind: "Secret",
-    plural: "secrets",
-    namespaced: true,
-};
 /// A failed probe is repeated this soon, until the threshold.
 const QUICK: Duration = Duration::from_secs(2);
 /// A status that has not changed is written at most this often, for the time of the last probe.
@@ -82,6 +66,7 @@ pub struct Clusters {
     recorder: Recorder,
     settings: Settings,
     failures: Mutex<HashMap<String, u32>>,
+    losses: Mutex<HashMap<String, Losses>>,
     heartbeats: Mutex<HashMap<String, tokio::time::Instant>>,
 }
 
@@ -122,6 +107,7 @@ impl Clusters {
             recorder: parts.recorder,
             settings: parts.settings,
             failures: Mutex::default(),
+            losses: Mutex::default(),
             heartbeats: Mutex::default(),
         })
     }
@@ -154,6 +140,9 @@ impl Clusters {
         };
         let ready = matches!(probe, Probe::Healthy { .. });
         if ready {
+            if self.is_replaced(name).await {
+                return Ok(Outcome::After(Duration::ZERO));
+            }
             self.count(name).await;
         }
         let now = Timestamp::now();
@@ -173,18 +162,32 @@ impl Clusters {
         {
             tracing::debug!(cluster = name, error = %chain(&error), "cannot carry out postponed deletions yet");
         }
-        let deadline = availability.deadline(self.settings.patience);
+        let deadline = availability.deadline(self.patience(name));
         let until = deadline.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
         Ok(Outcome::After(
             until.map_or(self.settings.period, |wait| wait.min(self.settings.period)),
         ))
     }
 
+    /// Whether another cluster has taken the place of a member; all that is known of it is forgotten then.
+    async fn is_replaced(&self, name: &str) -> bool {
+        let Some(member) = self.members.get(name) else {
+            return false;
+        };
+        let replaced = probe::is_another(&member).await;
+        if replaced {
+            tracing::warn!(cluster = name, "another cluster answers in its place: reading it anew");
+            self.members.remove(name, false);
+        }
+        replaced
+    }
+
     async fn forget(&self, name: &str) -> Result<Outcome, client::Error> {
         self.members.remove(name, true);
         self.failures.lock().remove(name);
+        self.losses.lock().remove(name);
         self.heartbeats.lock().remove(name);
-        self.engine.rooms.forget_cluster(name);
+        self.engine.forget_cluster(name);
         tombstones::discard(&self.federation, name).await?;
         Ok(Outcome::Done)
     }
@@ -215,9 +218,17 @@ impl Clusters {
         *count
     }
 
+    /// How long is waited for a cluster.
+    fn patience(&self, name: &str) -> Patience {
+        let losses = self.losses.lock();
+        losses
+            .get(name)
+            .map_or(self.settings.patience, |losses| losses.patience(self.settings.patience))
+    }
+
     /// Steps the availability, and wakes everybody if it changed.
     fn settle(&self, name: &str, cluster: &Object, ready: bool, now: Timestamp) -> Availability {
-        let patience = self.settings.patience;
+        let patience = self.patience(name);
         let old = self.members.availability(name);
         let new = match old {
             Some(state) => state.step(ready, now, patience),
@@ -229,10 +240,16 @@ impl Clusters {
                 None => Availability::Lost,
             },
         };
+        self.losses
+            .lock()
+            .entry(name.to_owned())
+            .or_default()
+            .note(old, new, now);
         if self.members.set_availability(name, new) != Some(new) {
             tracing::info!(cluster = name, ?old, ?new, "availability changed");
             self.tell(name, cluster, old, new);
-            self.wake.all_objects();
+            self.engine.availability_changed(name);
+            self.wake.all_services();
         }
         new
     }
@@ -345,7 +362,7 @@ impl Clusters {
         let member = Member::start(name, rest, fingerprint, &self.federation_uid, &self.wake);
         self.members.replace(Arc::clone(&member));
         self.engine.attach(&member);
-        self.wake.all_objects();
+        self.wake.all_services();
         Ok(member)
     }
 

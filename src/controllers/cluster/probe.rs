@@ -1,7 +1,7 @@
 //! Asking a member how it is.
 
 use apimachinery::Object;
-use client::{Rest, error::chain};
+use client::{Key, Rest, error::chain, resources::NAMESPACES};
 
 use super::{nodes::summarize, status::Probe};
 use crate::members::Member;
@@ -38,6 +38,17 @@ pub(super) async fn member(member: &Member) -> Probe {
         Box::new(summarize(all.iter().map(|(_, node)| &**node)))
     });
     Probe::Healthy { version, nodes, remark }
+}
+
+/// Whether a member is another cluster than it was, behind the same address: one that was restored or made anew. What
+/// is known of it is of no worth then.
+pub(super) async fn is_another(member: &Member) -> bool {
+    let Ok(namespace) = member.rest.get(&NAMESPACES, &Key::from("kube-system")).await else {
+        return false;
+    };
+    let uid = apimachinery::meta::uid(&namespace);
+    let known = member.identity.get_or_init(|| uid.to_owned());
+    !uid.is_empty() && known != uid
 }
 
 fn refused(rest: &Rest, error: &client::Error) -> Probe {

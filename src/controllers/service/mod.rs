@@ -10,10 +10,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use api::well_known;
 use apimachinery::{Object, meta};
 use client::{
-    Informer, Key, Resource, Rest, Store,
+    Informer, Key, Rest, Store,
     error::chain,
     informer::{Change, Scope},
     queue::{self, Outcome},
+    resources::ENDPOINT_SLICES,
     rest::Propagation,
 };
 use parking_lot::Mutex;
@@ -29,13 +30,6 @@ use crate::{
     wake::Wake,
 };
 
-const ENDPOINT_SLICES: Resource = Resource {
-    group: "discovery.k8s.io",
-    version: "v1",
-    kind: "EndpointSlice",
-    plural: "endpointslices",
-    namespaced: true,
-};
 /// A slice that changes with every pod is written at most this often.
 const PERIOD: Duration = Duration::from_millis(250);
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use api::well_known;
 use client::{Key, error::chain, events::Severity, queue::Outcome, rest::Propagation};
+use planner::Share;
 use serde_json::{Map, json};
 use tokio::time::Instant;
 
@@ -13,8 +14,8 @@ use super::{
     federated::Federated,
     kinds,
     observe::{self, Copy},
-    payload, pods,
-    share::Share,
+    payload,
+    pods::{self, Pending},
 };
 use crate::{hash::Hash, members::Member};
 
@@ -282,7 +283,9 @@ impl Engine {
                 format!("repaired what others had changed in cluster {}", member.name),
             );
         }
-        self.wake.plan.add(key.clone());
+        if kinds::concerns_all(key.0) {
+            self.wake.plan.add(key.clone());
+        }
         Ok(Written::Settled)
     }
 
@@ -387,19 +390,17 @@ impl Engine {
             }
             return Outcome::Done;
         }
-        match pods::pending(
-            &member.rest,
-            &key.1,
-            &copy.observed.selector,
-            self.settings.unschedulable_after,
-        )
-        .await
-        {
+        let patience = self.settings.unschedulable_after;
+        let numbers = (copy.observed.replicas.unwrap_or(0), copy.observed.ready);
+        match pods::pending(&member.rest, &key.1, &copy.observed.selector, numbers, patience).await {
             Ok(pending) => {
                 let next = pending.next_stuck.map_or(RECOUNT, |next| next.min(RECOUNT));
-                let counts = (pending.waiting, pending.stuck);
+                let pending = pending.after(member.pending(key).as_ref());
+                let counts = |pending: &Pending| (pending.waiting, pending.stuck, pending.hopeless(patience));
+                let now = counts(&pending);
                 let before = member.set_pending(key, Some(pending));
-                if before.is_none_or(|b| (b.waiting, b.stuck) != counts) {
+                // How it was counted then: time alone makes replicas hopeless.
+                if before.is_none_or(|before| counts(&before) != now || now.2 > 0) {
                     self.wake.plan.add(key.clone());
                 }
                 Outcome::After(next)

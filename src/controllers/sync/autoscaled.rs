@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use apimachinery::meta;
+use planner::placement::Placement;
 use serde_json::json;
 
 use super::{
@@ -12,7 +13,6 @@ use super::{
     engine::Engine,
     federated::{self, Federated},
     kinds,
-    placement::Placement,
 };
 
 impl Engine {

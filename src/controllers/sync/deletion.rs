@@ -58,7 +58,8 @@ impl Engine {
         }
         let mut waiting = false;
         let mut absent = Vec::new();
-        for (cluster, object) in self.cluster_names() {
+        for (cluster, object) in self.clusters.all() {
+            let cluster = cluster.name().to_owned();
             if self.is_removed_from(key, federated, &cluster) {
                 continue;
             }

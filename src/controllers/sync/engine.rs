@@ -1,7 +1,7 @@
 //! Looking at one federated object: what is, what shall be, who has to do something.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -16,6 +16,7 @@ use client::{
     queue::{self, Outcome},
 };
 use parking_lot::Mutex;
+use planner::{Share, placement::Placement};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -25,9 +26,8 @@ use super::{
     kinds::{self, Kind, KindIndex, Scaling},
     observe::Copy,
     payload,
-    placement::Placement,
+    returns::Returns,
     rooms::Rooms,
-    share::Share,
 };
 use crate::{
     hash::Hash,
@@ -50,6 +50,8 @@ pub struct Settings {
     pub concurrency: usize,
     /// How long a pod may be unschedulable before its replica moves elsewhere.
     pub unschedulable_after: Duration,
+    /// Objects per second whose shares go back to a cluster that was lost; 0 is all at once.
+    pub returns_per_second: u32,
 }
 
 /// The sync controller.
@@ -65,6 +67,8 @@ pub struct Engine {
     pub(super) metrics: SyncMetrics,
     /// What room the members have.
     pub(crate) rooms: Rooms,
+    /// What is owed to clusters that were lost.
+    pub(super) returns: Returns,
     federated: Vec<Informer<Federated>>,
     pub(super) placements: Mutex<HashMap<SyncKey, Arc<Placement>>>,
     pub(super) removed: Mutex<HashMap<SyncKey, Removed>>,
@@ -123,6 +127,7 @@ impl Engine {
             metrics: parts.metrics,
             bodies,
             rooms: Rooms::default(),
+            returns: Returns::default(),
             federated,
             placements: Mutex::default(),
             removed: Mutex::default(),
@@ -138,6 +143,12 @@ impl Engine {
                 self.wake.all_objects();
             }
         };
+        let give_back = async {
+            match self.settings.returns_per_second {
+                0 => std::future::pending().await,
+                rate => self.give_back(Duration::from_secs(1) / rate).await,
+            }
+        };
         let engine = Arc::clone(&self);
         let plan = queue::run(
             Arc::clone(&self.wake.plan),
@@ -150,6 +161,7 @@ impl Engine {
         );
         tokio::select! {
             () = resync => {}
+            () = give_back => {}
             () = plan => {}
         }
     }
@@ -173,15 +185,33 @@ impl Engine {
             for (index, informer) in (0..).zip(&member.copies) {
                 tokio::select! {
                     () = member.stop.cancelled() => return,
-                    () = informer.store.synced() => engine.wake_kind(index),
+                    () = informer.store.synced() => engine.compare(&member, index),
                 }
             }
         });
     }
 
-    fn wake_kind(&self, kind: KindIndex) {
-        for key in self.store(kind).keys() {
-            self.wake.plan.add((kind, key));
+    /// Has every object of a kind looked at of which a member may have something to do or to tell.
+    fn compare(&self, member: &Member, kind: KindIndex) {
+        for (name, federated) in self.store(kind).all() {
+            let key = (kind, name);
+            if federated.deletion.is_some() || kinds::concerns_all(kind) {
+                self.wake.plan.add(key);
+            } else if self.needs_writing(member, &key, &federated) {
+                member.queue.add(key);
+            }
+        }
+    }
+
+    /// Has everything looked at that depends on how a cluster counts.
+    pub(crate) fn availability_changed(&self, cluster: &str) {
+        let member = self.members.reachable(cluster);
+        for (kind, _) in (0..).zip(kinds::all()) {
+            match &member {
+                Some(member) => self.compare(member, kind),
+                None if kinds::concerns_all(kind) => self.wake.all_of(kind),
+                None => {}
+            }
         }
     }
 
@@ -222,6 +252,17 @@ impl Engine {
     /// What a member is to have of an object: its share and the hash of what is to be applied; `None` is nothing.
     pub(super) fn target(&self, key: &SyncKey, federated: &Federated, cluster: &str) -> Option<(Share, Hash)> {
         let object = self.clusters.get(&Key::from(cluster))?;
+        self.target_in(key, federated, cluster, &object)
+    }
+
+    /// The same of a Cluster object that is at hand.
+    pub(super) fn target_in(
+        &self,
+        key: &SyncKey,
+        federated: &Federated,
+        cluster: &str,
+        object: &Object,
+    ) -> Option<(Share, Hash)> {
         let labels = &object["metadata"]["labels"];
         let share = match Self::kind(key).scaling() {
             Scaling::Copy => federated.selects(labels).then(Share::default)?,
@@ -366,22 +407,20 @@ impl Engine {
         Ok(())
     }
 
+    /// Forgets a cluster that has left.
+    pub(crate) fn forget_cluster(&self, cluster: &str) {
+        self.rooms.forget_cluster(cluster);
+        self.returns.forget_cluster(cluster);
+    }
+
     fn forget(&self, key: &SyncKey) {
         self.placements.lock().remove(key);
         self.removed.lock().remove(key);
         self.reported.lock().remove(key);
         self.rooms.forget(key);
+        self.returns.forget(key);
         for member in self.members.all() {
             member.forget(key);
         }
-    }
-
-    /// Names of all registered clusters.
-    pub(super) fn cluster_names(&self) -> BTreeMap<String, Arc<Object>> {
-        self.clusters
-            .all()
-            .into_iter()
-            .map(|(key, object)| (key.name().to_owned(), object))
-            .collect()
     }
 }

@@ -12,13 +12,12 @@ use api::{cluster_selector::ClusterSelector, overrides::Overrides, well_known};
 use apimachinery::{Object, meta};
 use client::Key;
 use parking_lot::Mutex;
-use planner::Resources;
+use planner::{Resources, Share};
 
 use super::{
     SyncKey, configs,
     kinds::{Kind, KindIndex, Scaling},
     payload,
-    share::Share,
 };
 use crate::hash::Hash;
 

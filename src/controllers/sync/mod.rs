@@ -1,7 +1,7 @@
 //! Propagation of federated objects: observe → validate → plan → apply → report, for every kind alike.
 //!
 //! Two kinds of queues. The *plan* queue holds federated objects: a look at one decides what each cluster is to
-//! have ([`placement`]), wakes the queues of the members that differ, and merges their statuses. A *member's*
+//! have ([`planner::placement`]), wakes the queues of the members that differ, and merges their statuses. A *member's*
 //! queue holds the objects to be written to that member. So a member that is slow, dead or refuses delays its
 //! own queue only; its absence is an input of the next plan, never a wait.
 //!
@@ -18,11 +18,10 @@ pub mod federated;
 pub mod kinds;
 pub mod observe;
 pub mod payload;
-pub mod placement;
 pub mod pods;
 mod report;
+mod returns;
 pub mod rooms;
-pub mod share;
 pub mod status;
 #[cfg(test)]
 mod tests;

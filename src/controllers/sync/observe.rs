@@ -1,6 +1,8 @@
 //! What is kept of a copy in a member: who owns it, what was applied, and the numbers that planning and the
 //! merged status need. A few hundred bytes, whatever the size of the object.
 
+use std::sync::{Arc, LazyLock};
+
 use api::well_known;
 use apimachinery::{Object, meta, selector::LabelSelector};
 
@@ -14,11 +16,13 @@ pub struct Observed {
     pub replicas: Option<i64>,
     /// `spec.completions`.
     pub completions: Option<i64>,
+    /// First ordinal of a StatefulSet.
+    pub start: Option<i64>,
     /// `spec.minReplicas`.
     pub min: Option<i64>,
     /// `status.readyReplicas`.
     pub ready: i64,
-    /// `status.replicas`.
+    /// `status.replicas`; of an autoscaler what it wants; of Jobs and DaemonSets their pods.
     pub existing: i64,
     /// `spec.selector` as a query, where pods are selected by it; else empty.
     pub selector: Box<str>,
@@ -47,6 +51,7 @@ impl Observed {
                 .as_i64()
                 .or_else(|| object["spec"]["parallelism"].as_i64()),
             completions: object["spec"]["completions"].as_i64(),
+            start: None,
             min: object["spec"]["minReplicas"].as_i64(),
             ready: status["readyReplicas"].as_i64().unwrap_or(0),
             existing: status["replicas"].as_i64().unwrap_or(0),
@@ -83,8 +88,8 @@ pub struct Copy {
     pub replicas_taken: bool,
     /// Whether its controller has seen its newest specification.
     pub settled: bool,
-    /// What its kind needs.
-    pub observed: Observed,
+    /// What its kind needs; shared by all copies of which nothing is.
+    pub observed: Arc<Observed>,
 }
 
 /// Whether an object carries the marks of this federation, or at least our field manager and no other's marks.
@@ -149,7 +154,16 @@ pub fn copy(kind: &dyn Kind, object: &Object, federation_uid: &str) -> Copy {
         settled: object["status"]["observedGeneration"]
             .as_i64()
             .is_none_or(|seen| seen >= generation),
-        observed: kind.observe(object),
+        observed: shared(kind.observe(object)),
+    }
+}
+
+fn shared(observed: Observed) -> Arc<Observed> {
+    static NOTHING: LazyLock<Arc<Observed>> = LazyLock::new(Arc::default);
+    if observed == **NOTHING {
+        Arc::clone(&NOTHING)
+    } else {
+        Arc::new(observed)
     }
 }
 

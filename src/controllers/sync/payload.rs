@@ -2,9 +2,10 @@
 
 use api::well_known;
 use apimachinery::Object;
+use planner::Share;
 use serde_json::{Map, json};
 
-use super::{kinds::Kind, share::Share};
+use super::kinds::Kind;
 use crate::hash::Hash;
 
 /// Written into every applied hash: raise it when the form of what is applied changes.

@@ -3,17 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use apimachinery::{Object, time};
-use client::{Error, Key, Resource, Rest};
+use client::{Error, Key, Rest, resources::PODS};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-const PODS: Resource = Resource {
-    group: "",
-    version: "v1",
-    kind: "Pod",
-    plural: "pods",
-    namespaced: true,
-};
 const PAGE: usize = 500;
 
 /// Reads the pods that a query selects, a page at a time.
@@ -52,6 +45,44 @@ pub struct Pending {
     pub next_stuck: Option<Duration>,
     /// When they were counted.
     pub counted: Instant,
+    /// How many replicas there were to be, and how many of them were ready.
+    pub short: (i64, i64),
+    /// Since when that is so.
+    pub short_since: Instant,
+}
+
+impl Pending {
+    fn nothing(short: (i64, i64)) -> Self {
+        Self {
+            waiting: 0,
+            stuck: 0,
+            why: None,
+            next_stuck: None,
+            counted: Instant::now(),
+            short,
+            short_since: Instant::now(),
+        }
+    }
+
+    /// Replicas that will not become ready, as far as anybody can tell: all that are not, once none has for long.
+    #[must_use]
+    pub fn hopeless(&self, patience: Duration) -> i64 {
+        let (replicas, ready) = self.short;
+        if self.short_since.elapsed() >= patience {
+            (replicas - ready).max(0)
+        } else {
+            self.stuck
+        }
+    }
+
+    /// Takes over since when things are as they are from the count before.
+    pub(super) fn after(self, before: Option<&Self>) -> Self {
+        let same = before.filter(|before| before.short == self.short);
+        Self {
+            short_since: same.map_or(self.short_since, |before| before.short_since),
+            ..self
+        }
+    }
 }
 
 /// Since when a pod has been unschedulable, and why.
@@ -87,18 +118,19 @@ fn count(pods: &[Object], now: Timestamp, patience: Duration, sum: &mut Pending)
     }
 }
 
-/// Counts the pending pods of a selector. `patience`: how long a pod may be unschedulable before it is stuck.
+/// Counts the pending pods of a copy that has `short.1` of `short.0` replicas ready. `patience`: how long a pod may be
+/// unschedulable before it is stuck.
 ///
 /// # Errors
 /// If the member cannot be asked.
-pub async fn pending(rest: &Rest, key: &Key, selector: &str, patience: Duration) -> Result<Pending, Error> {
-    let mut sum = Pending {
-        waiting: 0,
-        stuck: 0,
-        why: None,
-        next_stuck: None,
-        counted: Instant::now(),
-    };
+pub async fn pending(
+    rest: &Rest,
+    key: &Key,
+    selector: &str,
+    short: (i64, i64),
+    patience: Duration,
+) -> Result<Pending, Error> {
+    let mut sum = Pending::nothing(short);
     let query = format!(
         "fieldSelector=status.phase%3DPending&labelSelector={}",
         client::rest::escape(selector)
@@ -117,6 +149,19 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
+    async fn replicas_are_given_up_when_none_has_become_ready_for_long() {
+        let patience = Duration::from_secs(60);
+        let first = Pending::nothing((5, 2));
+        tokio::time::advance(Duration::from_secs(40)).await;
+        let second = Pending::nothing((5, 2)).after(Some(&first));
+        assert_eq!(second.hopeless(patience), 0);
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert_eq!(second.hopeless(patience), 3);
+        let third = Pending::nothing((5, 3)).after(Some(&second));
+        assert_eq!(third.hopeless(patience), 0, "one more is ready: the others may follow");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn only_pods_unschedulable_for_long_are_stuck() {
         let pod = |since: &str, reason: &str| {
             json!({"metadata": {}, "status": {"phase": "Pending", "conditions": [
@@ -130,13 +175,7 @@ mod tests {
             json!({"metadata": {"deletionTimestamp": "1970-01-01T00:00:00Z"}}),
             json!({"metadata": {}, "status": {"conditions": [{"type": "PodScheduled", "status": "True"}]}}),
         ];
-        let mut sum = Pending {
-            waiting: 0,
-            stuck: 0,
-            why: None,
-            next_stuck: None,
-            counted: Instant::now(),
-        };
+        let mut sum = Pending::nothing((5, 0));
         let now = Timestamp::from_second(100).expect("valid");
         count(&pods, now, Duration::from_secs(60), &mut sum);
         assert_eq!((sum.waiting, sum.stuck), (4, 1));

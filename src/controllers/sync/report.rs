@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use api::well_known;
 use apimachinery::Object;
 use client::{Key, Resource};
+use planner::{Share, availability::Availability, placement::Placement};
 use serde_json::{Map, json};
 use tokio::time::Instant;
 
@@ -12,10 +13,11 @@ use super::{
     SyncKey,
     engine::Engine,
     federated::Federated,
-    kinds::Scaling,
-    share::Share,
+    kinds::{self, Scaling},
+    observe::Copy,
     status::{MemberStatus, Merge},
 };
+use crate::members::Member;
 
 /// The annotation is written at most this often per object: it changes with every pod.
 const DETAIL_PERIOD: Duration = Duration::from_secs(1);
@@ -28,6 +30,10 @@ impl Engine {
     pub(super) async fn report(&self, key: &SyncKey, federated: &Federated) -> Result<Option<Duration>, client::Error> {
         let kind = Self::kind(key);
         let previous: Object = serde_json::from_str(&federated.status).unwrap_or_default();
+        let problems = self.problems(key);
+        if !kinds::concerns_all(key.0) {
+            return self.write_detail(key, federated, &problems).await;
+        }
         let copies = self.copies(key, federated);
         let input = Merge {
             generation: federated.generation,
@@ -45,7 +51,6 @@ impl Engine {
                 .collect(),
             now: jiff::Timestamp::now(),
         };
-        let problems = self.problems(key);
         if let Some(mut status) = kind.merge(&input) {
             self.add_conflict(&kind.resource(), &input, &problems, &mut status);
             if let Some(patch) = difference(&previous, &status) {
@@ -66,8 +71,9 @@ impl Engine {
 
     fn copies(&self, key: &SyncKey, federated: &Federated) -> Vec<(String, Share, bool, bool, Object)> {
         let mut copies = Vec::new();
-        for (cluster, _) in self.cluster_names() {
-            let Some((share, hash)) = self.target(key, federated, &cluster) else {
+        for (cluster, object) in self.clusters.all() {
+            let cluster = cluster.name().to_owned();
+            let Some((share, hash)) = self.target_in(key, federated, &cluster, &object) else {
                 continue;
             };
             let member = self.members.get(&cluster);
@@ -92,7 +98,7 @@ impl Engine {
     }
 
     fn is_lost(&self, cluster: &str) -> bool {
-        self.members.availability(cluster) == Some(crate::cluster::availability::Availability::Lost)
+        self.members.availability(cluster) == Some(Availability::Lost)
     }
 
     fn problems(&self, key: &SyncKey) -> BTreeMap<String, String> {
@@ -175,37 +181,29 @@ impl Engine {
         }
     }
 
-    /// Per cluster: replicas, ready ones and planned share of what is split, and what is in the way. `None` if there is nothing to say.
+    /// Per cluster: replicas, ready ones and planned share of what is split, pods of what is not, and what is in the way.
+    /// `None` if there is nothing to say.
     fn detail(&self, key: &SyncKey, federated: &Federated, problems: &BTreeMap<String, String>) -> Option<Object> {
         let mut detail = Map::new();
-        if matches!(Self::kind(key).scaling(), Scaling::Replicas { .. }) {
+        if kinds::concerns_all(key.0) {
             let old: Object = federated
                 .detail
                 .as_deref()
                 .and_then(|d| serde_json::from_str(d).ok())
                 .unwrap_or_default();
-            let home = self.placement(key);
+            let placement = self.placement(key);
             for member in self.members.all() {
-                if self.clusters.get(&Key::from(&*member.name)).is_none() {
+                let name = &*member.name;
+                if self.clusters.get(&Key::from(name)).is_none() {
                     continue;
                 }
-                let share = home.as_ref().and_then(|p| p.home.get(&*member.name));
                 let store = member.store(key.0);
-                match store.get(&key.1).filter(|c| c.ours) {
-                    Some(copy) => {
-                        let replicas = copy.observed.replicas.unwrap_or(0);
-                        let mut entry = json!({"replicas": replicas, "ready": copy.observed.ready});
-                        if let Some(share) = share {
-                            entry["share"] = json!(share);
-                        }
-                        detail.insert(member.name.to_string(), entry);
-                    }
+                let entry = match store.get(&key.1).filter(|c| c.ours) {
+                    Some(copy) => self.numbers(key, &member, &copy, placement.as_deref()),
                     // Not listed since we started: what the last controller manager knew.
-                    None if !store.is_synced() && old[&*member.name].is_object() => {
-                        detail.insert(member.name.to_string(), old[&*member.name].clone());
-                    }
-                    None => {}
-                }
+                    None => Some(old[name].clone()).filter(|old| !store.is_synced() && old.is_object()),
+                };
+                detail.extend(entry.map(|entry| (name.to_owned(), entry)));
             }
         }
         for (cluster, problem) in problems {
@@ -213,6 +211,28 @@ impl Engine {
             entry["problem"] = json!(problem);
         }
         (!detail.is_empty()).then_some(Object::Object(detail))
+    }
+
+    /// The numbers of one copy that its users, and the next controller manager, are told.
+    fn numbers(&self, key: &SyncKey, member: &Member, copy: &Copy, placement: Option<&Placement>) -> Option<Object> {
+        let (kind, observed) = (Self::kind(key), &copy.observed);
+        match kind.scaling() {
+            Scaling::Replicas { .. } => {
+                let mut entry = json!({"replicas": observed.replicas.unwrap_or(0), "ready": observed.ready});
+                let share = placement.and_then(|p| p.home.get(&*member.name).copied());
+                for (field, value) in [("share", share), ("start", observed.start)] {
+                    if let Some(value) = value {
+                        entry[field] = json!(value);
+                    }
+                }
+                if member.is_autoscaled(kind.resource().kind, &key.1) {
+                    entry["autoscaled"] = json!(true);
+                }
+                Some(entry)
+            }
+            Scaling::Job { .. } | Scaling::Copy => (observed.existing > 0).then(|| json!({"pods": observed.existing})),
+            Scaling::Autoscaler { .. } => None,
+        }
     }
 }
 

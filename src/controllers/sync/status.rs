@@ -1,9 +1,8 @@
 //! Merging the statuses of an object's copies into the one its users see.
 
 use apimachinery::Object;
+use planner::Share;
 use serde_json::json;
-
-use super::share::Share;
 
 /// One copy, as far as the merged status goes.
 #[derive(Debug, Clone)]
@@ -47,6 +46,18 @@ pub struct Merge<'a> {
 }
 
 impl Merge<'_> {
+    /// Of an object that has no copies and never had a status.
+    #[must_use]
+    pub fn of_nothing() -> Self {
+        Self {
+            generation: 0,
+            demand: Share::default(),
+            previous: &Object::Null,
+            copies: Vec::new(),
+            now: jiff::Timestamp::UNIX_EPOCH,
+        }
+    }
+
     /// Sum of a number over all copies.
     #[must_use]
     pub fn sum(&self, field: &str) -> i64 {

@@ -5,20 +5,13 @@
 //! that name again: then the copy is its copy.
 
 use apimachinery::Object;
-use client::{Error, Key, Resource, Rest};
+use client::{Error, Key, Rest, resources::CONFIG_MAPS};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{engine::Engine, kinds, observe};
 use crate::{hash::Hash, members::Member};
 
-const CONFIG_MAPS: Resource = Resource {
-    group: "",
-    version: "v1",
-    kind: "ConfigMap",
-    plural: "configmaps",
-    namespaced: true,
-};
 const NAMESPACE: &str = "kube-system";
 
 /// A copy that is to be deleted or released.

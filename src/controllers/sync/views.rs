@@ -6,18 +6,13 @@ use api::preferences::Preferences;
 use apimachinery::Object;
 use client::{error::chain, events::Severity};
 use jiff::Timestamp;
-use planner::{ClusterInput, Resources};
-
-use super::{
-    SyncKey,
-    engine::Engine,
-    federated::Federated,
-    kinds::Scaling,
-    observe::Copy,
+use planner::{
+    ClusterInput, Resources,
+    availability::Availability,
     placement::{self, ClusterView, Demand, Full, Placement, Scaler, Waiting},
-    waves,
 };
-use crate::cluster::availability::Availability;
+
+use super::{SyncKey, engine::Engine, federated::Federated, kinds::Scaling, observe::Copy, waves};
 
 /// Whether a cluster's status is of a time after the last plan was carried out there.
 fn took_effect(planned: &Placement, cluster: &str, copy: Option<&Copy>) -> bool {
@@ -28,7 +23,7 @@ fn took_effect(planned: &Placement, cluster: &str, copy: Option<&Copy>) -> bool 
 fn demand<'a>(key: &'a SyncKey, federated: &'a Federated, preferences: &'a Preferences) -> Demand<'a> {
     Demand {
         scaling: Engine::kind(key).scaling(),
-        key: &key.1,
+        key: key.1.as_str(),
         total: &federated.demand,
         preferences,
         requests: federated.requests,
@@ -48,6 +43,7 @@ impl Engine {
         let planning = self.rooms.planning(preferences.capacity_aware);
         let views = self.views(key, federated);
         self.remember_full(key, &views);
+        self.remember_debts(key, &views);
         let placement = Arc::new(Placement {
             waves: waves::waves(&preferences, &views),
             ..placement::place(&demand, &views)
@@ -79,6 +75,20 @@ impl Engine {
             if let (Some(waiting), Some(fits), Some(member)) = (stuck, view.capacity(), self.members.get(view.name())) {
                 let why = waiting.why.clone();
                 member.set_full(key, Full { fits, why });
+            }
+        }
+    }
+
+    /// A share that runs elsewhere because its cluster is lost goes back when it is its turn.
+    fn remember_debts(&self, key: &SyncKey, views: &[ClusterView]) {
+        let lost = |view: &&ClusterView| view.availability == Availability::Lost;
+        if self.settings.returns_per_second > 0 {
+            for view in views
+                .iter()
+                .filter(lost)
+                .filter(|view| view.home.is_some_and(|share| share > 0))
+            {
+                self.returns.owe(view.name(), key);
             }
         }
     }
@@ -179,6 +189,12 @@ impl Engine {
         let availability = self.members.availability(&name).unwrap_or(Availability::Unreachable {
             since: Timestamp::now(),
         });
+        let availability = match availability {
+            Availability::Ready if self.returns.owes(&name, key) => Availability::Returning {
+                since: Timestamp::now(),
+            },
+            other => other,
+        };
         let member = self.members.get(&name);
         let store = member.as_ref().map(|m| m.store(key.0));
         let copy = store.and_then(|s| s.get(&key.1)).filter(|c| c.ours);
@@ -188,7 +204,7 @@ impl Engine {
         // Before the copies are listed: what the last controller manager knew.
         let listed = store.is_some_and(client::Store::is_synced);
         let remembered = || detail[&name]["replicas"].as_i64().filter(|_| !listed);
-        let observed = copy.as_ref().map(|c| &c.observed);
+        let observed = copy.as_ref().map(|c| &*c.observed);
         let kind = Self::kind(key).resource().kind;
         Some(ClusterView {
             selected,
@@ -199,12 +215,14 @@ impl Engine {
                 .and_then(|p| p.counted.get(&name).copied()),
             full: member.as_ref().and_then(|m| m.full(key)),
             completions: observed.and_then(|o| o.completions),
+            start: observed.map_or_else(|| detail[&name]["start"].as_i64().filter(|_| !listed), |o| o.start),
             min: observed.and_then(|o| o.min),
             ready: observed.map_or_else(|| remembered().unwrap_or(0), |o| o.ready),
             existing: observed.map_or(0, |o| o.existing),
             waiting: member.as_ref().and_then(|m| m.pending(key)).map(|pending| Waiting {
                 all: pending.waiting,
                 stuck: pending.stuck,
+                hopeless: pending.hopeless(self.settings.unschedulable_after),
                 why: pending.why,
             }),
             scaler: match member {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use api::preferences::{Preferences, Waves};
 use api::well_known::LABEL_REGION;
 use apimachinery::Object;
+use planner::{Share, availability::Availability, placement::ClusterView};
 
 use super::{
     SyncKey,
@@ -15,10 +16,7 @@ use super::{
     federated::{self, Federated},
     observe::Copy,
     payload,
-    placement::ClusterView,
-    share::Share,
 };
-use crate::cluster::availability::Availability;
 
 /// The waves, first to last; none unless asked for. Clusters named in `order` come first, others by name.
 #[must_use]
@@ -124,28 +122,14 @@ mod tests {
     use planner::ClusterInput;
 
     use super::*;
-    use crate::sync::placement::Scaler;
 
     fn view(name: &str, region: &str) -> ClusterView {
-        ClusterView {
-            cluster: ClusterInput {
-                name: name.to_owned(),
-                region: region.to_owned(),
-                ..ClusterInput::default()
-            },
-            selected: true,
-            availability: Availability::Ready,
-            replicas: None,
-            counted: None,
-            completions: None,
-            min: None,
-            ready: 0,
-            existing: 0,
-            waiting: None,
-            full: None,
-            scaler: Scaler::Plan,
-            home: None,
-        }
+        let cluster = ClusterInput {
+            name: name.to_owned(),
+            region: region.to_owned(),
+            ..ClusterInput::default()
+        };
+        ClusterView::new(cluster, Availability::Ready)
     }
 
     #[test]

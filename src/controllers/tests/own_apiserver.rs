@@ -6,39 +6,13 @@ use std::{path::Path, time::Duration};
 
 use apimachinery::Object;
 use clap::Parser;
-use client::{Key, Resource, Rest, rest::Propagation};
+use client::{
+    Key, Resource, Rest,
+    resources::{CLUSTERS, CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, SECRETS},
+    rest::Propagation,
+};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-
-const CLUSTERS: Resource = controllers::cluster::CLUSTERS;
-const NAMESPACES: Resource = Resource {
-    group: "",
-    version: "v1",
-    kind: "Namespace",
-    plural: "namespaces",
-    namespaced: false,
-};
-const SECRETS: Resource = Resource {
-    group: "",
-    version: "v1",
-    kind: "Secret",
-    plural: "secrets",
-    namespaced: true,
-};
-const CONFIG_MAPS: Resource = Resource {
-    group: "",
-    version: "v1",
-    kind: "ConfigMap",
-    plural: "configmaps",
-    namespaced: true,
-};
-const DEPLOYMENTS: Resource = Resource {
-    group: "apps",
-    version: "v1",
-    kind: "Deployment",
-    plural: "deployments",
-    namespaced: true,
-};
 
 #[derive(Parser)]
 struct ServerArgs {

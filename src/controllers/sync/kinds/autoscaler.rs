@@ -1,22 +1,18 @@
 //! HorizontalPodAutoscalers: minimum and maximum are split, each cluster scales its own copy between its share.
 
 use apimachinery::{Object, meta};
-use client::{Key, Resource};
+use client::{Key, Resource, resources};
+use planner::Share;
 use serde_json::json;
 
-use super::{Kind, Scaling, index_of, namespaced, remove};
-use crate::sync::{SyncKey, observe::Observed, share::Share, status::Merge};
+use super::{Kind, Scaling, index_of, remove};
+use crate::sync::{SyncKey, observe::Observed, status::Merge};
 
 pub(super) struct HorizontalPodAutoscalers;
 
 impl Kind for HorizontalPodAutoscalers {
     fn resource(&self) -> Resource {
-        namespaced(
-            "autoscaling",
-            "v2",
-            "HorizontalPodAutoscaler",
-            "horizontalpodautoscalers",
-        )
+        resources::AUTOSCALERS
     }
 
     fn prune(&self, config: &mut Object) {
@@ -52,8 +48,12 @@ impl Kind for HorizontalPodAutoscalers {
     }
 
     fn observe(&self, object: &Object) -> Observed {
+        let (spec, status) = (&object["spec"], &object["status"]);
+        let number = |field: &str| status[field].as_i64().unwrap_or(0);
         Observed {
-            replicas: object["spec"]["maxReplicas"].as_i64(),
+            replicas: spec["maxReplicas"].as_i64(),
+            min: Some(spec["minReplicas"].as_i64().unwrap_or(1)),
+            existing: number("desiredReplicas").max(number("currentReplicas")),
             ..Observed::status(
                 object,
                 &[

@@ -2,11 +2,12 @@
 //! every shard is (v1 took the first for the whole), and failed when any failed.
 
 use apimachinery::Object;
-use client::Resource;
+use client::{Resource, resources};
+use planner::Share;
 use serde_json::json;
 
-use super::{Kind, Scaling, namespaced, remove};
-use crate::sync::{observe::Observed, share::Share, status::Merge};
+use super::{Kind, Scaling, remove};
+use crate::sync::{observe::Observed, status::Merge};
 
 const OWN_LABELS: [&str; 4] = [
     "controller-uid",
@@ -19,7 +20,7 @@ pub(super) struct Jobs;
 
 impl Kind for Jobs {
     fn resource(&self) -> Resource {
-        namespaced("batch", "v1", "Job", "jobs")
+        resources::JOBS
     }
 
     // The jobs of a CronJob are made by its copies.
@@ -62,19 +63,20 @@ impl Kind for Jobs {
     }
 
     fn observe(&self, object: &Object) -> Observed {
-        Observed::status(
-            object,
-            &[
-                "active",
-                "ready",
-                "terminating",
-                "succeeded",
-                "failed",
-                "startTime",
-                "completionTime",
-                "conditions",
-            ],
-        )
+        let fields = [
+            "active",
+            "ready",
+            "terminating",
+            "succeeded",
+            "failed",
+            "startTime",
+            "completionTime",
+            "conditions",
+        ];
+        Observed {
+            existing: object["status"]["active"].as_i64().unwrap_or(0),
+            ..Observed::status(object, &fields)
+        }
     }
 
     fn merge(&self, input: &Merge<'_>) -> Option<Object> {

@@ -9,34 +9,15 @@ mod workload;
 
 pub use plain::is_system_namespace;
 
+use std::sync::LazyLock;
+
 use apimachinery::Object;
 use client::Resource;
 
-use super::{SyncKey, observe::Observed, share::Share, status::Merge};
+use planner::Share;
+pub use planner::placement::Scaling;
 
-/// How an object of a kind is spread over clusters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scaling {
-    /// The same copy everywhere.
-    Copy,
-    /// `spec.replicas` is split by the preferences in this annotation.
-    Replicas {
-        /// Annotation with the preferences.
-        preferences: &'static str,
-        /// Whether each cluster gets its own contiguous range of ordinals.
-        ordinals: bool,
-    },
-    /// Parallelism and completions are split, each by itself.
-    Job {
-        /// Annotation with the preferences.
-        preferences: &'static str,
-    },
-    /// Minimum and maximum are split.
-    Autoscaler {
-        /// Annotation with the preferences.
-        preferences: &'static str,
-    },
-}
+use super::{SyncKey, observe::Observed, status::Merge};
 
 /// What the federation must know of a kind. All functions are pure.
 pub trait Kind: Send + Sync {
@@ -100,21 +81,19 @@ pub fn all() -> &'static [&'static dyn Kind] {
     ]
 }
 
-impl Scaling {
-    /// The annotation that says how it is split.
-    #[must_use]
-    pub fn preferences(self) -> Option<&'static str> {
-        match self {
-            Self::Copy => None,
-            Self::Replicas { preferences, .. } | Self::Job { preferences } | Self::Autoscaler { preferences } => {
-                Some(preferences)
-            }
-        }
-    }
-}
-
 /// Position of a kind in [`all`].
 pub type KindIndex = u8;
+
+/// Whether a change of one copy concerns more than that copy: replicas are split, or statuses merged.
+#[must_use]
+pub fn concerns_all(kind: KindIndex) -> bool {
+    static ANSWERS: LazyLock<Vec<bool>> = LazyLock::new(|| {
+        let nothing = Merge::of_nothing();
+        let concerns = |kind: &&dyn Kind| kind.scaling() != Scaling::Copy || kind.merge(&nothing).is_some();
+        all().iter().map(concerns).collect()
+    });
+    ANSWERS[usize::from(kind)]
+}
 
 /// The position of the kind with that name.
 #[must_use]
@@ -123,16 +102,6 @@ pub fn index_of(kind: &str) -> Option<KindIndex> {
         .iter()
         .position(|k| k.resource().kind == kind)
         .and_then(|i| KindIndex::try_from(i).ok())
-}
-
-const fn namespaced(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> Resource {
-    Resource {
-        group,
-        version,
-        kind,
-        plural,
-        namespaced: true,
-    }
 }
 
 fn remove(config: &mut Object, parent: &str, keys: &[&str]) {

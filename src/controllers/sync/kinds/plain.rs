@@ -1,10 +1,10 @@
 //! Kinds that are copied as they are.
 
 use apimachinery::{Object, meta};
-use client::Resource;
+use client::{Resource, resources};
 use serde_json::json;
 
-use super::{Kind, namespaced, remove};
+use super::{Kind, remove};
 use crate::sync::{observe::Observed, status::Merge};
 
 /// Namespaces of the control planes themselves: never propagated, never deleted, nor anything in them.
@@ -17,13 +17,7 @@ pub(super) struct Namespaces;
 
 impl Kind for Namespaces {
     fn resource(&self) -> Resource {
-        Resource {
-            group: "",
-            version: "v1",
-            kind: "Namespace",
-            plural: "namespaces",
-            namespaced: false,
-        }
+        resources::NAMESPACES
     }
 
     // Every cluster has its own default namespace; its content is propagated, it is not.
@@ -44,7 +38,7 @@ pub(super) struct ConfigMaps;
 
 impl Kind for ConfigMaps {
     fn resource(&self) -> Resource {
-        namespaced("", "v1", "ConfigMap", "configmaps")
+        resources::CONFIG_MAPS
     }
 
     // Published by every cluster into every namespace.
@@ -57,7 +51,7 @@ pub(super) struct Secrets;
 
 impl Kind for Secrets {
     fn resource(&self) -> Resource {
-        namespaced("", "v1", "Secret", "secrets")
+        resources::SECRETS
     }
 
     // Tokens are good for the cluster that signed them only.
@@ -70,7 +64,7 @@ pub(super) struct ServiceAccounts;
 
 impl Kind for ServiceAccounts {
     fn resource(&self) -> Resource {
-        namespaced("", "v1", "ServiceAccount", "serviceaccounts")
+        resources::SERVICE_ACCOUNTS
     }
 
     fn excluded(&self, object: &Object) -> bool {
@@ -88,7 +82,7 @@ pub(super) struct CronJobs;
 
 impl Kind for CronJobs {
     fn resource(&self) -> Resource {
-        namespaced("batch", "v1", "CronJob", "cronjobs")
+        resources::CRON_JOBS
     }
 
     fn observe(&self, object: &Object) -> Observed {
@@ -121,7 +115,7 @@ pub(super) struct PodDisruptionBudgets;
 
 impl Kind for PodDisruptionBudgets {
     fn resource(&self) -> Resource {
-        namespaced("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+        resources::DISRUPTION_BUDGETS
     }
 
     fn observe(&self, object: &Object) -> Observed {

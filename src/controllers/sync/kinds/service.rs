@@ -1,17 +1,17 @@
 //! Services: the same everywhere, with each member's own addresses; load balancers are concatenated.
 
 use apimachinery::{Object, meta};
-use client::Resource;
+use client::{Resource, resources};
 use serde_json::json;
 
-use super::{Kind, namespaced, remove};
+use super::{Kind, remove};
 use crate::sync::{observe::Observed, status::Merge};
 
 pub(super) struct Services;
 
 impl Kind for Services {
     fn resource(&self) -> Resource {
-        namespaced("", "v1", "Service", "services")
+        resources::SERVICES
     }
 
     fn excluded(&self, object: &Object) -> bool {

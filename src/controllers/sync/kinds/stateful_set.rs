@@ -1,17 +1,19 @@
-//! StatefulSets: each cluster gets a contiguous range of ordinals, so that names stay unique in the federation.
+//! StatefulSets: each cluster gets a contiguous range of ordinals, so that names stay unique in the federation. Ranges
+//! stay where they are when other clusters change.
 
 use apimachinery::Object;
-use client::Resource;
+use client::{Resource, resources};
+use planner::Share;
 use serde_json::json;
 
-use super::{Kind, Scaling, namespaced, workload};
-use crate::sync::{observe::Observed, share::Share, status::Merge};
+use super::{Kind, Scaling, workload};
+use crate::sync::{observe::Observed, status::Merge};
 
 pub(super) struct StatefulSets;
 
 impl Kind for StatefulSets {
     fn resource(&self) -> Resource {
-        namespaced("apps", "v1", "StatefulSet", "statefulsets")
+        resources::STATEFUL_SETS
     }
 
     fn prune(&self, config: &mut Object) {
@@ -40,18 +42,19 @@ impl Kind for StatefulSets {
     }
 
     fn observe(&self, object: &Object) -> Observed {
-        Observed::status(
-            object,
-            &[
-                "replicas",
-                "readyReplicas",
-                "currentReplicas",
-                "updatedReplicas",
-                "availableReplicas",
-                "currentRevision",
-                "updateRevision",
-            ],
-        )
+        let fields = [
+            "replicas",
+            "readyReplicas",
+            "currentReplicas",
+            "updatedReplicas",
+            "availableReplicas",
+            "currentRevision",
+            "updateRevision",
+        ];
+        Observed {
+            start: Some(object["spec"]["ordinals"]["start"].as_i64().unwrap_or(0)),
+            ..Observed::status(object, &fields)
+        }
     }
 
     /// Revisions are named by their hash, which is the same in every cluster once all run the same template.

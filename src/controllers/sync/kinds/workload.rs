@@ -1,13 +1,13 @@
 //! ReplicaSets, Deployments and DaemonSets.
 
 use apimachinery::{Object, meta};
-use client::Resource;
+use client::{Resource, resources};
+use planner::Share;
 use serde_json::json;
 
-use super::{Kind, Scaling, namespaced};
+use super::{Kind, Scaling};
 use crate::sync::{
     observe::Observed,
-    share::Share,
     status::{self, Merge},
 };
 
@@ -41,7 +41,7 @@ pub(super) struct ReplicaSets;
 
 impl Kind for ReplicaSets {
     fn resource(&self) -> Resource {
-        namespaced("apps", "v1", "ReplicaSet", "replicasets")
+        resources::REPLICA_SETS
     }
 
     // A ReplicaSet of a Deployment is that Deployment's affair, in every cluster.
@@ -101,7 +101,7 @@ pub(super) struct Deployments;
 
 impl Kind for Deployments {
     fn resource(&self) -> Resource {
-        namespaced("apps", "v1", "Deployment", "deployments")
+        resources::DEPLOYMENTS
     }
 
     fn prune(&self, config: &mut Object) {
@@ -161,7 +161,7 @@ pub(super) struct DaemonSets;
 
 impl Kind for DaemonSets {
     fn resource(&self) -> Resource {
-        namespaced("apps", "v1", "DaemonSet", "daemonsets")
+        resources::DAEMON_SETS
     }
 
     fn prune(&self, config: &mut Object) {
@@ -173,18 +173,19 @@ impl Kind for DaemonSets {
     }
 
     fn observe(&self, object: &Object) -> Observed {
-        Observed::status(
-            object,
-            &[
-                "currentNumberScheduled",
-                "numberMisscheduled",
-                "desiredNumberScheduled",
-                "numberReady",
-                "updatedNumberScheduled",
-                "numberAvailable",
-                "numberUnavailable",
-            ],
-        )
+        let fields = [
+            "currentNumberScheduled",
+            "numberMisscheduled",
+            "desiredNumberScheduled",
+            "numberReady",
+            "updatedNumberScheduled",
+            "numberAvailable",
+            "numberUnavailable",
+        ];
+        Observed {
+            existing: object["status"]["currentNumberScheduled"].as_i64().unwrap_or(0),
+            ..Observed::status(object, &fields)
+        }
     }
 
     fn merge(&self, input: &Merge<'_>) -> Option<Object> {

@@ -167,3 +167,50 @@ async fn a_service_has_its_own_name_in_every_cluster() {
         assert_eq!(copy["spec"]["selector"], json!({"app": "web"}));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn shares_go_back_to_a_cluster_one_after_the_other() {
+    let federation = Federation::new(&["eu", "us"]);
+    let manager = federation.manage().await;
+    let path = |i: usize| format!("/apis/apps/v1/namespaces/default/deployments/web{i}");
+    let told = |i: usize| federation.clusters["eu"].get(&path(i)).expect("there")["spec"]["replicas"].as_i64();
+    let run = |fake: &Fake| {
+        for i in 0..5 {
+            fake.edit(&path(i), |object| {
+                let replicas = object["spec"]["replicas"].clone();
+                object["status"] = json!({"observedGeneration": object["metadata"]["generation"],
+                    "replicas": replicas, "readyReplicas": replicas});
+            });
+        }
+    };
+    for i in 0..5 {
+        federation.api.put(&path(i), deployment(4));
+    }
+    settle().await;
+    federation.clusters.values().for_each(run);
+    settle().await;
+    manager.set("eu", Availability::Lost);
+    settle().await;
+    run(&federation.clusters["us"]);
+    // What ran in eu is gone.
+    for i in 0..5 {
+        federation.clusters["eu"].edit(&path(i), |object| {
+            object["spec"]["replicas"] = json!(0);
+            object["status"]["replicas"] = json!(0);
+            object["status"]["readyReplicas"] = json!(0);
+        });
+    }
+    manager.set(
+        "eu",
+        Availability::Returning {
+            since: Timestamp::now(),
+        },
+    );
+    settle().await;
+    manager.set("eu", Availability::Ready);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let back = || (0..5).filter(|i| told(*i) == Some(2)).count();
+    assert!((1..5).contains(&back()), "one per second, not all at once: {}", back());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(back(), 5);
+}

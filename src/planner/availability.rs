@@ -99,6 +99,35 @@ impl Availability {
     }
 }
 
+/// When a cluster was lost lately. One that comes and goes has to be well for longer each time.
+#[derive(Debug, Clone, Default)]
+pub struct Losses(Vec<Timestamp>);
+
+impl Losses {
+    /// A loss counts for so long.
+    const MEMORY: Duration = Duration::from_secs(3600);
+    /// The wait is doubled for each loss after the first, at most so often.
+    const DOUBLINGS: usize = 5;
+
+    /// Notes a step of a cluster's state.
+    pub fn note(&mut self, old: Option<Availability>, new: Availability, now: Timestamp) {
+        self.0.retain(|lost| !passed(*lost, now, Self::MEMORY));
+        if new == Availability::Lost && old.is_some_and(|old| old != new) {
+            self.0.push(now);
+        }
+    }
+
+    /// How long is waited for this cluster.
+    #[must_use]
+    pub fn patience(&self, usual: Patience) -> Patience {
+        let doublings = self.0.len().saturating_sub(1).min(Self::DOUBLINGS);
+        Patience {
+            return_after: usual.return_after.saturating_mul(1 << doublings),
+            ..usual
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +203,29 @@ mod tests {
             Availability::resume(true, Some(at(0)), at(1), PATIENCE),
             Availability::Ready
         );
+    }
+
+    #[test]
+    fn a_cluster_that_comes_and_goes_moves_replicas_less_and_less_often() {
+        let (mut state, mut losses) = (Availability::Ready, Losses::default());
+        let mut returned = Vec::new();
+        for second in (0..3600).step_by(5) {
+            // Away for 70 seconds, well for 50.
+            let next = state.step(second % 120 >= 70, at(second), losses.patience(PATIENCE));
+            losses.note(Some(state), next, at(second));
+            if next == Availability::Ready && state != next {
+                returned.push(second);
+            }
+            state = next;
+        }
+        assert_eq!(
+            returned,
+            [90, 230],
+            "then it would have to be well for longer than it ever is"
+        );
+        // An hour without a loss makes it a cluster like any other.
+        losses.note(Some(state), Availability::Ready, at(8000));
+        assert_eq!(losses.patience(PATIENCE), PATIENCE);
     }
 
     #[test]

@@ -11,13 +11,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use planner::{ClusterInput, Standing};
-
 use super::{
     ClusterView, Demand, Placement, Scaler,
     moves::{self, Position},
 };
-use crate::{cluster::availability::Availability, sync::share::Share};
+use crate::{ClusterInput, Share, Standing, availability::Availability, standing};
 
 pub(super) fn place(demand: &Demand<'_>, clusters: &[ClusterView]) -> Placement {
     // An object that is meant for no cluster at all goes at once.
@@ -93,7 +91,7 @@ fn part(view: &ClusterView) -> Part {
         Availability::Unreachable { .. } => Part::Frozen,
         Availability::Returning { .. } => Part::Untouched(
             as_it_is(),
-            "the cluster is back; it gets its share once it has been well for a while",
+            "the cluster is back; it gets its share once it has been well for a while, one object after the other",
         ),
     }
 }
@@ -143,6 +141,7 @@ fn settle(demand: &Demand<'_>, wanted: i64, remaining: i64, active: &[&ClusterVi
                 // A status from before the last change may count replicas that are gone since.
                 ready: view.ready.min(view.counted.unwrap_or(i64::MAX)),
                 alive: view.ready,
+                hopeless: hopeless(view),
                 target: target(view, wanted, plan.desired(view.name())),
             };
             (view.name().to_owned(), position)
@@ -156,6 +155,7 @@ fn settle(demand: &Demand<'_>, wanted: i64, remaining: i64, active: &[&ClusterVi
         .min(guaranteed(active));
     let next = moves::step(&targets, available);
     placement.reasons.extend(plan.reasons.clone());
+    placement.overflow.clone_from(&plan.overflow);
     let placed: i64 = plan.replicas.values().sum();
     for view in active {
         let name = view.name();
@@ -201,9 +201,21 @@ fn guaranteed(active: &[&ClusterView]) -> i64 {
     minima.reduce(i64::saturating_add).unwrap_or(i64::MAX)
 }
 
+/// Replicas of a copy that will not become ready: pods that had their time, and pods that its cluster does not make.
+fn hopeless(view: &ClusterView) -> i64 {
+    let told = view.replicas.unwrap_or(0);
+    let given_up = view.waiting.as_ref().map_or(0, |waiting| waiting.hopeless);
+    let missing = if view.counted.is_none() {
+        told - view.existing
+    } else {
+        0
+    };
+    given_up.max(missing).clamp(0, (told - view.ready).max(0))
+}
+
 fn input(demand: &Demand<'_>, view: &ClusterView) -> ClusterInput {
     let bare = view.fresh();
-    let current = match planner::standing(demand.preferences, &bare) {
+    let current = match standing(demand.preferences, &bare) {
         // What an autoscaler has made of it is no claim on the others' shares.
         Standing::Open | Standing::Reluctant(_) if view.is_autoscaled() => view.home,
         Standing::Open | Standing::Reluctant(_) => view.current(),

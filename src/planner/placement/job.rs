@@ -1,9 +1,7 @@
 //! Jobs: parallelism and completions, each split by itself.
 
-use planner::ClusterInput;
-
 use super::{ClusterView, Demand, Placement};
-use crate::{cluster::availability::Availability, sync::share::Share};
+use crate::{ClusterInput, Share, availability::Availability};
 
 /// A running shard keeps its completions, which cannot be changed; the rest is planned over the other clusters.
 pub(super) fn place(demand: &Demand<'_>, clusters: &[ClusterView]) -> Placement {

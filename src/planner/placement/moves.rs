@@ -1,9 +1,9 @@
 //! Moving replicas without losing any: a cluster shrinks only as far as what is ready elsewhere allows.
 //!
-//! Growth happens at once. Replicas that are not ready may go at once too: they serve nobody. Ready ones go
-//! when the rest of the federation stays at or above what must be available. So a move is a surge in the new
-//! cluster, a wait until it is ready, and a shrink in the old; the same function is asked again after each
-//! observation and ends at the target.
+//! Growth happens at once. Replicas leave when what is ready elsewhere and stays is what must be available. While it
+//! is not, none leave but those that will not become ready: what is known of a cluster is of a moment ago, and a
+//! replica that was not ready then may serve by now. So a move is a surge in the new cluster, a wait until it is
+//! ready, and a shrink in the old; the same function is asked again after each observation and ends at the target.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,8 @@ pub(super) struct Position {
     pub ready: i64,
     /// Of them, those that may be ready.
     pub alive: i64,
+    /// Of them, those that are not and will not be.
+    pub hopeless: i64,
     /// Replicas it is to have in the end.
     pub target: i64,
 }
@@ -24,7 +26,8 @@ pub(super) struct Position {
 #[must_use]
 pub(super) fn step(clusters: &BTreeMap<String, Position>, available: i64) -> BTreeMap<String, i64> {
     let ready = |p: &Position| p.ready.clamp(0, p.current.unwrap_or(0).max(0));
-    let mut spare = (clusters.values().map(ready).sum::<i64>() - available).max(0);
+    let sure: i64 = clusters.values().map(ready).sum();
+    let mut spare = (sure - available).max(0);
     let mut next = BTreeMap::new();
     for (name, position) in clusters {
         let current = position.current.unwrap_or(0);
@@ -32,7 +35,13 @@ pub(super) fn step(clusters: &BTreeMap<String, Position>, available: i64) -> BTr
             position.target
         } else {
             let excess = current - position.target;
-            let idle = excess.min(current - position.alive.clamp(0, current));
+            let waiting = current - position.alive.clamp(0, current);
+            let leaving = if sure >= available {
+                waiting
+            } else {
+                waiting.min(position.hopeless)
+            };
+            let idle = excess.min(leaving);
             let taken = (excess - idle).min(spare);
             spare -= taken;
             current - idle - taken
@@ -53,6 +62,7 @@ mod tests {
             current: Some(current),
             ready,
             alive: ready,
+            hopeless: 0,
             target,
         }
     }
@@ -75,6 +85,7 @@ mod tests {
                             current: None,
                             ready: 0,
                             alive: 0,
+                            hopeless: 0,
                             target: 5
                         }
                     )
@@ -88,8 +99,22 @@ mod tests {
     }
 
     #[test]
-    fn replicas_that_are_not_ready_leave_at_once() {
-        assert_eq!(step_of(&[("a", at(10, 6, 6)), ("b", at(0, 0, 4))], 10), [6, 4]);
+    fn replicas_that_are_not_ready_leave_when_enough_are() {
+        assert_eq!(step_of(&[("a", at(10, 6, 6)), ("b", at(4, 4, 4))], 10), [6, 4]);
+        assert_eq!(
+            step_of(&[("a", at(10, 6, 6)), ("b", at(0, 0, 4))], 10),
+            [10, 4],
+            "they may be ready by now"
+        );
+    }
+
+    #[test]
+    fn replicas_that_will_not_become_ready_leave_at_once() {
+        let broken = Position {
+            hopeless: 3,
+            ..at(10, 6, 6)
+        };
+        assert_eq!(step_of(&[("a", broken), ("b", at(0, 0, 4))], 10), [7, 4]);
     }
 
     #[test]

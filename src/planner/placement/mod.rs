@@ -4,6 +4,7 @@
 mod autoscaler;
 mod job;
 mod moves;
+mod ordinals;
 mod replicas;
 #[cfg(test)]
 mod simulation;
@@ -16,19 +17,53 @@ use api::{
     preferences::Preferences,
     well_known::{TAINT_DRAINING, TAINT_LEAVING},
 };
-use client::Key;
-use planner::{ClusterInput, Input, Resources};
 
-use super::{kinds::Scaling, share::Share};
-use crate::cluster::availability::Availability;
+use crate::{ClusterInput, Input, Resources, Share, availability::Availability};
+
+/// How an object of a kind is spread over clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scaling {
+    /// The same copy everywhere.
+    Copy,
+    /// `spec.replicas` is split by the preferences in this annotation.
+    Replicas {
+        /// Annotation with the preferences.
+        preferences: &'static str,
+        /// Whether each cluster gets its own contiguous range of ordinals.
+        ordinals: bool,
+    },
+    /// Parallelism and completions are split, each by itself.
+    Job {
+        /// Annotation with the preferences.
+        preferences: &'static str,
+    },
+    /// Minimum and maximum are split.
+    Autoscaler {
+        /// Annotation with the preferences.
+        preferences: &'static str,
+    },
+}
+
+impl Scaling {
+    /// The annotation that says how it is split.
+    #[must_use]
+    pub fn preferences(self) -> Option<&'static str> {
+        match self {
+            Self::Copy => None,
+            Self::Replicas { preferences, .. } | Self::Job { preferences } | Self::Autoscaler { preferences } => {
+                Some(preferences)
+            }
+        }
+    }
+}
 
 /// What is to be placed.
 #[derive(Debug, Clone, Copy)]
 pub struct Demand<'a> {
     /// How its kind is spread.
     pub scaling: Scaling,
-    /// The object.
-    pub key: &'a Key,
+    /// `namespace/name` of the object.
+    pub key: &'a str,
     /// What it asks for in total.
     pub total: &'a Share,
     /// How its users want it split.
@@ -52,11 +87,13 @@ pub struct ClusterView {
     pub counted: Option<i64>,
     /// Completions the copy was told to have.
     pub completions: Option<i64>,
+    /// The first ordinal the copy was told to have.
+    pub start: Option<i64>,
     /// An autoscaler's minimum the copy was told to have.
     pub min: Option<i64>,
     /// Replicas that are ready.
     pub ready: i64,
-    /// Replicas that exist.
+    /// Replicas that exist; of an autoscaler's copy those that it wants.
     pub existing: i64,
     /// Pods that wait for a place; `None` if not counted.
     pub waiting: Option<Waiting>,
@@ -94,6 +131,8 @@ pub struct Waiting {
     pub all: i64,
     /// Those that have waited too long.
     pub stuck: i64,
+    /// Replicas that are not ready and will not be, as far as anybody can tell.
+    pub hopeless: i64,
     /// What the cluster's scheduler says of one that has.
     pub why: Option<Arc<str>>,
 }
@@ -108,6 +147,27 @@ pub struct Full {
 }
 
 impl ClusterView {
+    /// A cluster that has no copy.
+    #[must_use]
+    pub fn new(cluster: ClusterInput, availability: Availability) -> Self {
+        Self {
+            cluster,
+            selected: true,
+            availability,
+            replicas: None,
+            counted: None,
+            completions: None,
+            start: None,
+            min: None,
+            ready: 0,
+            existing: 0,
+            waiting: None,
+            full: None,
+            scaler: Scaler::Plan,
+            home: None,
+        }
+    }
+
     /// The name of the cluster.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -184,6 +244,8 @@ pub struct Placement {
     pub shares: BTreeMap<String, Share>,
     /// Where the replicas are to be in the end; moves may still be going on.
     pub wanted: BTreeMap<String, i64>,
+    /// Of them, those that are asked of a cluster beyond its capacity.
+    pub overflow: BTreeMap<String, i64>,
     /// Why, per cluster, in words.
     pub reasons: BTreeMap<String, String>,
     /// The shares when last all clusters were there.
@@ -210,9 +272,9 @@ impl Placement {
 }
 
 impl Demand<'_> {
-    fn split(&self, replicas: i64, clusters: Vec<ClusterInput>) -> planner::Plan {
-        planner::plan(&Input {
-            key: self.key.as_str(),
+    fn split(&self, replicas: i64, clusters: Vec<ClusterInput>) -> crate::Plan {
+        crate::plan(&Input {
+            key: self.key,
             replicas: replicas.max(0),
             preferences: self.preferences,
             requests: Some(self.requests),
@@ -236,11 +298,7 @@ pub fn place(demand: &Demand<'_>, clusters: &[ClusterView]) -> Placement {
         Scaling::Replicas { ordinals, .. } => {
             let mut placement = replicas::place(demand, clusters);
             if ordinals {
-                let mut next = demand.total.start.unwrap_or(0);
-                for (name, share) in &mut placement.shares {
-                    share.start = Some(next);
-                    next += share.replicas.or(placement.wanted.get(name).copied()).unwrap_or(0);
-                }
+                ordinals::assign(demand.total.start.unwrap_or(0), clusters, &mut placement.shares);
             }
             placement
         }

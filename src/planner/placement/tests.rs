@@ -12,23 +12,15 @@ const RS: Scaling = Scaling::Replicas {
 
 fn view(name: &str, replicas: Option<i64>) -> ClusterView {
     let ready = replicas.unwrap_or(0);
+    let cluster = ClusterInput {
+        name: name.to_owned(),
+        ..ClusterInput::default()
+    };
     ClusterView {
-        cluster: ClusterInput {
-            name: name.to_owned(),
-            ..ClusterInput::default()
-        },
-        selected: true,
-        availability: Availability::Ready,
         replicas,
-        counted: None,
-        full: None,
-        completions: None,
-        min: None,
         ready,
         existing: ready,
-        waiting: None,
-        scaler: Scaler::Plan,
-        home: None,
+        ..ClusterView::new(cluster, Availability::Ready)
     }
 }
 
@@ -48,11 +40,10 @@ fn placed(
     preferences: &Preferences,
     clusters: &[ClusterView],
 ) -> Placement {
-    let key = Key::from(key);
     place(
         &Demand {
             scaling,
-            key: &key,
+            key,
             total,
             preferences,
             requests: Resources::default(),
@@ -152,6 +143,7 @@ fn pods_that_stay_unschedulable_move_elsewhere() {
         waiting: Some(Waiting {
             all: 2,
             stuck: 2,
+            hopeless: 2,
             why: Some("0/3 nodes are available: 3 Insufficient cpu".into()),
         }),
         ..view("a", Some(3))

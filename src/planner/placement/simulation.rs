@@ -1,18 +1,17 @@
 //! A federation of model clusters under random events: the placement must never be the reason why fewer replicas are
 //! ready than wanted, and must come to rest where everything runs.
 //!
-//! Model clusters start pods late and in any order, get writes late, and report late what became of them; only that
-//! a replica became ready is seen at once (one that does so at the very moment when it is given up is missed, as not
-//! to keep broken ones for ever). Clusters are drained, cordoned,
-//! lost, returned, joined and removed; the number of replicas and the preferences change; pods find no room. A seed
-//! gives the whole history; a failure names it.
+//! Model clusters start pods late and in any order, get writes late, and report as late as they like what became of
+//! them. Only that there is room for pods which had found none for long is told at once: those are given up, as not to
+//! keep them for ever. Clusters are drained, cordoned, lost at any moment, returned, joined and removed; the number of
+//! replicas and the preferences change; pods find no room. A seed gives the whole history; a failure names it.
 
 use jiff::Timestamp;
 
 use super::*;
 
 /// Histories, and events in each.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 200;
 const EVENTS: usize = 120;
 
 /// SplitMix64: small and good enough to choose events.
@@ -140,34 +139,31 @@ impl World {
     fn view(&self, cluster: &Cluster) -> ClusterView {
         let told = self.plan.shares.get(&cluster.name).and_then(|s| s.replicas);
         let done = cluster.report.settled && (told.is_none() || told == cluster.replicas);
-        let taints = cluster.taint.map(|key| planner::Taint {
+        let taints = cluster.taint.map(|key| crate::Taint {
             key: key.to_owned(),
             effect: "NoExecute".to_owned(),
-            ..planner::Taint::default()
+            ..crate::Taint::default()
         });
+        let input = ClusterInput {
+            name: cluster.name.clone(),
+            unschedulable: cluster.cordoned,
+            taints: taints.into_iter().collect(),
+            ..ClusterInput::default()
+        };
         ClusterView {
-            cluster: ClusterInput {
-                name: cluster.name.clone(),
-                unschedulable: cluster.cordoned,
-                taints: taints.into_iter().collect(),
-                ..ClusterInput::default()
-            },
-            selected: true,
-            availability: cluster.availability,
             replicas: cluster.replicas,
             counted: self.plan.counted.get(&cluster.name).copied().filter(|_| !done),
-            completions: None,
-            min: None,
             ready: cluster.report.ready,
             existing: cluster.report.existing,
             waiting: Some(Waiting {
                 all: cluster.report.existing - cluster.report.ready,
                 stuck: cluster.report.pending,
+                hopeless: cluster.report.pending,
                 why: None,
             }),
             full: cluster.full.map(|fits| Full { fits, why: None }),
-            scaler: Scaler::Plan,
             home: self.plan.home.get(&cluster.name).copied(),
+            ..ClusterView::new(input, cluster.availability)
         }
     }
 
@@ -179,7 +175,7 @@ impl World {
                     preferences: "",
                     ordinals: false,
                 },
-                key: &Key::from("a/web"),
+                key: "a/web",
                 total: &Share::of(self.wanted),
                 preferences: &self.preferences,
                 requests: Resources::default(),
@@ -238,6 +234,13 @@ impl World {
         self.wanted = wanted;
     }
 
+    /// Replicas of a cluster that are ready and will be when all that was decided has been carried out.
+    fn certain(&self, cluster: &Cluster) -> i64 {
+        let planned = self.plan.shares.get(&cluster.name).and_then(|share| share.replicas);
+        let told = [cluster.replicas, planned].into_iter().flatten().min();
+        cluster.ready.min(told.unwrap_or(0))
+    }
+
     fn at_random(&mut self) -> usize {
         let len = self.clusters.len();
         self.dice.pick(len)
@@ -258,12 +261,7 @@ impl World {
             }
             18..=25 => {
                 let start = self.dice.count(4);
-                let before = self.clusters[at].ready;
                 self.work(at, start);
-                if self.clusters[at].ready > before {
-                    self.clusters[at].report();
-                    self.replan();
-                }
                 return;
             }
             26..=30 => {
@@ -304,18 +302,21 @@ impl World {
                 let least = self.clusters[at].ready;
                 self.clusters[at].room = least + self.dice.count(10);
                 self.clusters[at].full = None;
+                if self.clusters[at].alive {
+                    self.clusters[at].report();
+                    self.replan();
+                }
                 format!("{name} has room for {}", self.clusters[at].room)
             }
         };
         self.history.push(told);
     }
 
-    /// A cluster is gone at a time of rest: nobody can foresee it.
+    /// A cluster is gone. Nobody can foresee it: what the others were told before stands.
     fn lose(&mut self, at: usize) -> String {
         if self.clusters.iter().filter(|c| c.alive).count() < 2 {
             return "nothing".to_owned();
         }
-        self.rest();
         let cluster = &mut self.clusters[at];
         cluster.alive = false;
         cluster.availability = Availability::Unreachable {
@@ -325,6 +326,9 @@ impl World {
         if self.dice.roll(2) == 0 {
             self.clusters[at].availability = Availability::Lost;
         }
+        let left: i64 = self.clusters.iter().filter(|c| c.alive).map(|c| self.certain(c)).sum();
+        self.floor = self.floor.min(left);
+        self.replan();
         format!("{name} is gone")
     }
 
