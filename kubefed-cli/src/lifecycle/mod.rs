@@ -101,7 +101,13 @@ async fn await_empty(client: &Client, name: &str, timeout: Duration) -> anyhow::
     loop {
         let left = replicas_in(client, name).await?;
         if left.is_empty() {
-            println!("cluster \"{name}\" is empty");
+            let staying = usage::staying_in(client, name).await?;
+            if staying.is_empty() {
+                println!("cluster \"{name}\" is empty");
+            } else {
+                println!("cluster \"{name}\" has no replicas left; what stays:");
+                staying.iter().for_each(|line| println!("  {line}"));
+            }
             return Ok(ExitCode::SUCCESS);
         }
         if started.elapsed() >= timeout {

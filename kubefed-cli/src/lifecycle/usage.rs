@@ -66,6 +66,27 @@ pub(crate) async fn replicas_in(client: &Client, cluster: &str) -> anyhow::Resul
         .collect())
 }
 
+/// Objects whose pods stay in a drained cluster, and why.
+pub(crate) async fn staying_in(client: &Client, cluster: &str) -> anyhow::Result<Vec<String>> {
+    let mut staying = Vec::new();
+    for (group, kind) in [("batch", "Job"), ("apps", "DaemonSet")] {
+        for object in list(client, GroupVersionKind::gvk(group, "v1", kind)).await? {
+            let reason = detail(&object).get(cluster).and_then(|entry| why_it_stays(kind, entry));
+            let namespace = object.namespace().unwrap_or_default();
+            staying.extend(reason.map(|why| format!("{kind} {namespace}/{}: {why}", object.name_any())));
+        }
+    }
+    Ok(staying)
+}
+
+fn why_it_stays(kind: &str, entry: &Value) -> Option<String> {
+    let pods = entry["pods"].as_i64().filter(|pods| *pods > 0)?;
+    Some(match kind {
+        "Job" => format!("{pods} pods run until they are done, for what has been started cannot go on elsewhere"),
+        _ => format!("{pods} pods, one for each node that wants it; they go with the nodes"),
+    })
+}
+
 /// Whether every object has as many replicas ready in other clusters as it wants in all.
 pub(crate) async fn replaced(client: &Client, cluster: &str) -> anyhow::Result<bool> {
     let all = workloads(client).await?;
@@ -125,6 +146,15 @@ mod tests {
         assert!(!is_replaced(&object, &detail(3), "eu"));
         assert!(is_replaced(&object, &detail(4), "eu"));
         assert!(is_replaced(&object, &detail(0), "asia"), "it never was there");
+    }
+
+    #[test]
+    fn pods_that_stay_are_told_with_a_reason() {
+        let job = why_it_stays("Job", &json!({"pods": 3})).unwrap();
+        assert!(job.starts_with("3 pods run until they are done"), "{job}");
+        let daemons = why_it_stays("DaemonSet", &json!({"pods": 2, "ready": 1})).unwrap();
+        assert!(daemons.contains("one for each node"), "{daemons}");
+        assert_eq!(why_it_stays("Job", &json!({"pods": 0})), None, "it is done");
     }
 
     #[test]

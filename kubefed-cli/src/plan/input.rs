@@ -1,36 +1,23 @@
 //! What a plan is made from: manifests, and clusters out of a file or out of the federation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use api::cluster_selector::ClusterSelector;
+use api::preferences::Preferences;
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
-use planner::ClusterInput;
+use planner::availability::{Availability, Patience};
+use planner::placement::{ClusterView, Demand, Scaling, place};
+use planner::{ClusterInput, Resources, Share};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{Common, federation, kubeconfig};
-
-/// A cluster as the plan sees it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Cluster {
-    /// What the planner is told of it.
-    pub(crate) input: ClusterInput,
-    /// Why nothing can be placed there now.
-    pub(crate) unavailable: Option<String>,
-}
-
-impl Cluster {
-    pub(crate) fn name(&self) -> &str {
-        &self.input.name
-    }
-
-    pub(crate) fn labels_json(&self) -> Value {
-        json!(self.input.labels)
-    }
-}
 
 /// A cluster in a clusters file: the fields of a Cluster object that matter, without its nesting.
 #[derive(Deserialize)]
@@ -56,7 +43,7 @@ struct ClusterEntry {
 }
 
 impl ClusterEntry {
-    fn read(self) -> Cluster {
+    fn read(self) -> ClusterView {
         let object = json!({
             "metadata": {"name": self.name, "labels": self.labels},
             "spec": {"region": self.region, "zones": self.zones, "taints": self.taints, "unschedulable": self.unschedulable},
@@ -67,10 +54,7 @@ impl ClusterEntry {
             capacity: self.capacity,
             ..ClusterInput::of(&object)
         };
-        Cluster {
-            input,
-            unavailable: None,
-        }
+        ClusterView::new(input, Availability::Ready)
     }
 }
 
@@ -81,7 +65,7 @@ struct ClustersFile {
 }
 
 /// Reads a clusters file.
-pub(crate) fn clusters_file(path: &Path) -> anyhow::Result<Vec<Cluster>> {
+pub(crate) fn clusters_file(path: &Path) -> anyhow::Result<Vec<ClusterView>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let file: ClustersFile =
         serde_saphyr::from_str(&text).with_context(|| format!("{} is not a list of clusters", path.display()))?;
@@ -145,18 +129,27 @@ impl Federation {
         })
     }
 
-    /// The clusters, with what runs there of the object now.
-    pub(crate) async fn clusters(&self, manifest: &Value) -> anyhow::Result<Vec<Cluster>> {
-        let current = self.current(manifest).await?;
-        Ok(self
+    /// The clusters, with what runs there of the object now, as its controller sees them. One that does not answer
+    /// for longer than `lost_after` is given up.
+    pub(crate) async fn clusters(&self, manifest: &Value, lost_after: Duration) -> anyhow::Result<Vec<ClusterView>> {
+        let detail = self.detail(manifest).await?;
+        let now = Timestamp::now();
+        let mut views: Vec<ClusterView> = self
             .clusters
             .iter()
-            .map(|cluster| describe(cluster, &current))
-            .collect())
+            .map(|cluster| view(cluster, &detail, lost_after, now))
+            .collect();
+        for autoscaler in self.autoscalers(manifest).await? {
+            let placed = autoscaled(&autoscaler, &views)?;
+            for view in views.iter_mut().filter(|view| placed.contains(&view.cluster.name)) {
+                view.autoscaled = true;
+            }
+        }
+        Ok(views)
     }
 
-    /// Replicas per cluster as the object's own per-cluster status tells them; none if it does not exist yet.
-    async fn current(&self, manifest: &Value) -> anyhow::Result<BTreeMap<String, i64>> {
+    /// The object's own per-cluster status; nothing if it does not exist yet.
+    async fn detail(&self, manifest: &Value) -> anyhow::Result<Value> {
         let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str);
         let (Some(api_version), Some(kind), Some(name)) = (text("/apiVersion"), text("/kind"), text("/metadata/name"))
         else {
@@ -166,34 +159,116 @@ impl Federation {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         let namespace = text("/metadata/namespace").unwrap_or("default");
         let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, &resource);
-        let Some(object) = api
+        let object = api
             .get_opt(name)
             .await
-            .with_context(|| format!("cannot read {kind} {namespace}/{name}"))?
-        else {
-            return Ok(BTreeMap::new());
+            .with_context(|| format!("cannot read {kind} {namespace}/{name}"))?;
+        let detail = object
+            .as_ref()
+            .and_then(|o| o.annotations().get(api::well_known::CLUSTER_STATUS));
+        let Some(detail) = detail else {
+            return Ok(Value::Null);
         };
-        let Some(status) = object.annotations().get(api::well_known::CLUSTER_STATUS) else {
-            return Ok(BTreeMap::new());
-        };
-        let status: BTreeMap<String, Value> = serde_json::from_str(status)
-            .with_context(|| format!("the per-cluster status of {kind} {namespace}/{name} cannot be read"))?;
-        Ok(status
-            .into_iter()
-            .filter_map(|(name, s)| Some((name, s["replicas"].as_i64()?)))
-            .collect())
+        serde_json::from_str(detail)
+            .with_context(|| format!("the per-cluster status of {kind} {namespace}/{name} cannot be read"))
+    }
+
+    /// The federation's autoscalers of an object.
+    async fn autoscalers(&self, manifest: &Value) -> anyhow::Result<Vec<DynamicObject>> {
+        let namespace = manifest["metadata"]["namespace"].as_str().unwrap_or("default");
+        let gvk = GroupVersionKind::gvk("autoscaling", "v2", "HorizontalPodAutoscaler");
+        let resource = ApiResource::from_gvk(&gvk);
+        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, &resource);
+        let all = api.list(&Default::default()).await;
+        let mut all = all.context("cannot list the federation's autoscalers")?.items;
+        all.retain(|autoscaler| {
+            let target = &autoscaler.data["spec"]["scaleTargetRef"];
+            target["kind"] == manifest["kind"] && target["name"] == manifest["metadata"]["name"]
+        });
+        Ok(all)
     }
 }
 
-fn describe(cluster: &DynamicObject, current: &BTreeMap<String, i64>) -> Cluster {
-    let ready = federation::condition(cluster, "Ready");
-    let object = json!({"metadata": cluster.metadata, "spec": cluster.data["spec"], "status": cluster.data["status"]});
-    let input = ClusterInput {
-        current: current.get(&cluster.name_any()).copied(),
-        ..ClusterInput::of(&object)
+/// The clusters that an autoscaler of the federation works in.
+fn autoscaled(autoscaler: &DynamicObject, clusters: &[ClusterView]) -> anyhow::Result<BTreeSet<String>> {
+    let object = json!({"kind": "HorizontalPodAutoscaler", "metadata": autoscaler.metadata});
+    let preferences = Preferences::of(&object)?.unwrap_or_else(Preferences::equal_shares);
+    let selector = ClusterSelector::of(&object)?;
+    let views: Vec<ClusterView> = clusters
+        .iter()
+        .map(|view| ClusterView {
+            selected: selector.matches(&json!(view.cluster.labels)),
+            ..ClusterView::new(view.cluster.clone(), view.availability)
+        })
+        .collect();
+    let spec = &autoscaler.data["spec"];
+    let demand = Demand {
+        scaling: Scaling::Autoscaler { preferences: "" },
+        key: &format!(
+            "{}/{}",
+            autoscaler.namespace().unwrap_or_default(),
+            autoscaler.name_any()
+        ),
+        total: &Share {
+            min: spec["minReplicas"].as_i64(),
+            max: spec["maxReplicas"].as_i64(),
+            ..Share::default()
+        },
+        preferences: &preferences,
+        requests: Resources::default(),
     };
-    Cluster {
-        input,
-        unavailable: (!ready).then(|| "not ready".to_owned()),
+    Ok(place(&demand, &views).shares.into_keys().collect())
+}
+
+fn view(cluster: &DynamicObject, detail: &Value, lost_after: Duration, now: Timestamp) -> ClusterView {
+    let object = json!({"metadata": cluster.metadata, "spec": cluster.data["spec"], "status": cluster.data["status"]});
+    let copy = &detail[cluster.name_any()];
+    let ready = copy["ready"].as_i64().unwrap_or(0);
+    ClusterView {
+        replicas: copy["replicas"].as_i64(),
+        ready,
+        existing: ready,
+        start: copy["start"].as_i64(),
+        home: copy["share"].as_i64(),
+        autoscaled: copy["autoscaled"] == true,
+        ..ClusterView::new(ClusterInput::of(&object), availability(&object, lost_after, now))
+    }
+}
+
+/// How a cluster counts, by its conditions.
+fn availability(cluster: &Value, lost_after: Duration, now: Timestamp) -> Availability {
+    let conditions = cluster["status"]["conditions"].as_array();
+    let Some(condition) = conditions.and_then(|all| all.iter().find(|c| c["type"] == "Ready")) else {
+        return Availability::Lost;
+    };
+    let since = condition["lastTransitionTime"]
+        .as_str()
+        .and_then(|time| time.parse().ok());
+    let patience = Patience {
+        lost_after,
+        return_after: Duration::ZERO,
+    };
+    Availability::resume(condition["status"] == "True", since, now, patience)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_counts_as_its_conditions_say() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let cluster = |status: &str, second: i64| {
+            let since = Timestamp::from_second(second).unwrap().to_string();
+            json!({"status": {"conditions": [{"type": "Ready", "status": status, "lastTransitionTime": since}]}})
+        };
+        let counts = |object: &Value| availability(object, Duration::from_secs(60), now);
+        assert_eq!(counts(&cluster("True", 0)), Availability::Ready);
+        assert_eq!(counts(&cluster("False", 900)), Availability::Lost);
+        assert!(matches!(
+            counts(&cluster("Unknown", 990)),
+            Availability::Unreachable { .. }
+        ));
+        assert_eq!(counts(&json!({})), Availability::Lost, "never probed");
     }
 }

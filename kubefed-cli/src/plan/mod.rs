@@ -8,15 +8,18 @@ mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use api::cluster_selector::ClusterSelector;
 use api::preferences::Preferences;
 use clap::Args;
-use serde_json::Value;
+use planner::availability::Availability;
+use planner::placement::{ClusterView, Demand, Scaling};
+use planner::{Resources, Share};
+use serde_json::{Value, json};
 
 use crate::Common;
-use input::Cluster;
 use report::Report;
 
 /// Show what would run where, and why.
@@ -34,6 +37,9 @@ pub(crate) struct PlanArgs {
     /// Plan as if a cluster of this name joined, repeatable
     #[arg(long, value_name = "NAME")]
     join: Vec<String>,
+    /// Time without an answer after which the federation gives a cluster up, as its controller manager is told
+    #[arg(long, default_value = "60s", value_parser = apimachinery::duration::parse)]
+    cluster_lost_after: Duration,
     /// How to print it: table, json or yaml
     #[arg(short, long, default_value = "table", value_parser = ["table", "json", "yaml"])]
     output: String,
@@ -51,11 +57,11 @@ pub(crate) async fn run(common: &Common, args: PlanArgs) -> anyhow::Result<ExitC
     let mut reports = Vec::new();
     for manifest in &manifests {
         let clusters = match (&online, &args.clusters_file) {
-            (Some(federation), _) => federation.clusters(manifest).await?,
+            (Some(federation), _) => federation.clusters(manifest, args.cluster_lost_after).await?,
             (None, Some(file)) => input::clusters_file(file)?,
             (None, None) => Vec::new(),
         };
-        reports.extend(plan(manifest, supposed(clusters, &args))?);
+        reports.extend(plan(manifest, supposed(clusters, &args), online.is_some())?);
     }
     anyhow::ensure!(
         !reports.is_empty(),
@@ -72,18 +78,19 @@ pub(crate) async fn run(common: &Common, args: PlanArgs) -> anyhow::Result<ExitC
 }
 
 /// The clusters as `--cluster-down` and `--join` would have them.
-fn supposed(mut clusters: Vec<Cluster>, args: &PlanArgs) -> Vec<Cluster> {
-    clusters.retain(|c| !args.cluster_down.iter().any(|down| down == c.name()));
+fn supposed(mut clusters: Vec<ClusterView>, args: &PlanArgs) -> Vec<ClusterView> {
+    for view in &mut clusters {
+        if args.cluster_down.iter().any(|down| down == view.name()) {
+            view.availability = Availability::Lost;
+        }
+    }
     for name in &args.join {
         if !clusters.iter().any(|c| c.name() == name) {
             let input = planner::ClusterInput {
                 name: name.clone(),
                 ..planner::ClusterInput::default()
             };
-            clusters.push(Cluster {
-                input,
-                unavailable: None,
-            });
+            clusters.push(ClusterView::new(input, Availability::Ready));
         }
     }
     clusters
@@ -99,7 +106,9 @@ fn replicas(manifest: &Value) -> Option<i64> {
     Some(manifest["spec"][field].as_i64().unwrap_or(1))
 }
 
-fn plan(manifest: &Value, clusters: Vec<Cluster>) -> anyhow::Result<Option<Report>> {
+/// The plan of one object; `None` if it has nothing to split. `live`: the clusters are those of a federation, with
+/// what runs there.
+fn plan(manifest: &Value, clusters: Vec<ClusterView>, live: bool) -> anyhow::Result<Option<Report>> {
     let Some(replicas) = replicas(manifest) else {
         return Ok(None);
     };
@@ -108,7 +117,8 @@ fn plan(manifest: &Value, clusters: Vec<Cluster>) -> anyhow::Result<Option<Repor
         .context("a manifest has no metadata.name")?;
     let namespace = manifest["metadata"]["namespace"].as_str().unwrap_or("default");
     let key = format!("{namespace}/{name}");
-    let of_object = || format!("{} {key}", manifest["kind"].as_str().unwrap_or_default());
+    let kind = manifest["kind"].as_str().unwrap_or_default();
+    let of_object = || format!("{kind} {key}");
     let preferences = Preferences::of(manifest)
         .with_context(of_object)?
         .unwrap_or_else(Preferences::equal_shares);
@@ -121,51 +131,125 @@ fn plan(manifest: &Value, clusters: Vec<Cluster>) -> anyhow::Result<Option<Repor
         );
     }
     let selector = ClusterSelector::of(manifest).with_context(of_object)?;
-    let (selected, left_out): (Vec<_>, Vec<_>) = clusters
+    let views: Vec<ClusterView> = clusters
         .into_iter()
-        .partition(|c| c.unavailable.is_none() && selector.matches(&c.labels_json()));
-    let current = selected
-        .iter()
-        .chain(&left_out)
-        .map(|c| (c.name().to_owned(), c.input.current.unwrap_or(0)))
+        .map(|view| ClusterView {
+            selected: selector.matches(&json!(view.cluster.labels)),
+            ..view
+        })
         .collect();
-    let input = planner::Input {
-        key: &key,
-        replicas,
-        preferences: &preferences,
-        requests: Some(planner::Resources::of_pod(&manifest["spec"]["template"]["spec"])),
-        clusters: selected.into_iter().map(|cluster| cluster.input).collect(),
+    let total = Share {
+        replicas: Some(replicas),
+        start: manifest["spec"]["ordinals"]["start"].as_i64(),
+        ..Share::default()
     };
-    let mut plan = planner::plan(&input);
-    for cluster in left_out {
-        let why = cluster
-            .unavailable
-            .clone()
-            .unwrap_or_else(|| "its labels do not match the cluster selector".into());
-        plan.reasons.insert(cluster.input.name, why);
-    }
-    Ok(Some(Report {
-        object: of_object(),
-        replicas,
-        current,
-        plan,
+    let demand = Demand {
+        scaling: Scaling::Replicas {
+            preferences: "",
+            ordinals: kind == "StatefulSet",
+        },
+        key: &key,
+        total: &total,
+        preferences: &preferences,
+        requests: Resources::of_pod(&manifest["spec"]["template"]["spec"]),
+    };
+    Ok(Some(if live && kind != "Job" {
+        Report::of_placement(of_object(), &demand, &views)
+    } else {
+        Report::of_split(of_object(), &demand, &views)
     }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
-    fn named(name: &str, label: &str) -> Cluster {
-        Cluster {
-            input: planner::ClusterInput {
-                name: name.into(),
-                labels: [("env".to_owned(), label.to_owned())].into(),
-                ..planner::ClusterInput::default()
-            },
-            unavailable: None,
+    fn named(name: &str, label: &str) -> ClusterView {
+        let input = planner::ClusterInput {
+            name: name.into(),
+            labels: [("env".to_owned(), label.to_owned())].into(),
+            ..planner::ClusterInput::default()
+        };
+        ClusterView::new(input, Availability::Ready)
+    }
+
+    /// A cluster that runs so many replicas, all ready.
+    fn running(name: &str, replicas: i64) -> ClusterView {
+        ClusterView {
+            replicas: Some(replicas),
+            ready: replicas,
+            existing: replicas,
+            ..named(name, "prod")
         }
+    }
+
+    fn deployment(replicas: i64) -> Value {
+        json!({"kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": replicas}})
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_answer_keeps_its_share_until_it_is_lost() {
+        let silent = |availability| ClusterView {
+            availability,
+            ..running("a", 2)
+        };
+        let planned = |availability| {
+            let report = plan(&deployment(4), vec![silent(availability), running("b", 2)], true);
+            let report = report.unwrap().unwrap();
+            (report.planned("a"), report.planned("b"), report.changes_something())
+        };
+        let unreachable = Availability::Unreachable {
+            since: jiff::Timestamp::UNIX_EPOCH,
+        };
+        assert_eq!(planned(unreachable), (2, 2, false));
+        assert_eq!(planned(Availability::Lost), (0, 4, true));
+    }
+
+    #[test]
+    fn replicas_that_an_autoscaler_decides_on_are_not_planned_away() {
+        let autoscaled = ClusterView {
+            autoscaled: true,
+            ..running("a", 7)
+        };
+        let report = plan(&deployment(2), vec![autoscaled, running("b", 2)], true)
+            .unwrap()
+            .unwrap();
+        assert_eq!((report.planned("a"), report.planned("b")), (7, 2));
+        assert!(!report.changes_something());
+        assert!(report.plan.reasons["a"].contains("autoscaler"));
+    }
+
+    #[test]
+    fn a_move_is_shown_with_its_next_step_and_what_room_is_left() {
+        let drained = ClusterView {
+            cluster: planner::ClusterInput {
+                taints: vec![planner::Taint {
+                    key: "x".into(),
+                    effect: "NoExecute".into(),
+                    ..planner::Taint::default()
+                }],
+                ..running("a", 2).cluster
+            },
+            ..running("a", 2)
+        };
+        let roomy = ClusterView {
+            cluster: planner::ClusterInput {
+                free: Some(Resources {
+                    cpu: 1000,
+                    memory: 1 << 30,
+                    pods: 10,
+                }),
+                ..running("b", 2).cluster
+            },
+            ..running("b", 2)
+        };
+        let mut manifest = deployment(4);
+        manifest["spec"]["template"]["spec"] = json!({"containers": [{"resources": {"requests": {"cpu": "100m"}}}]});
+        let report = plan(&manifest, vec![drained, roomy], true).unwrap().unwrap();
+        let json: Value = serde_json::from_str(&report::print(&[report], "json").unwrap()).unwrap();
+        assert_eq!(json["plan"], json!({"a": 0, "b": 4}));
+        assert_eq!(json["next"], json!({"a": 2, "b": 4}), "surge first");
+        assert_eq!(json["room"], json!({"b": 8}));
     }
 
     #[test]
@@ -174,7 +258,7 @@ mod tests {
             "kind": "ReplicaSet", "metadata": {"name": "web", "annotations": {
                 "federation.alpha.kubernetes.io/cluster-selector": r#"[{"key":"env","operator":"in","values":["prod"]}]"#}},
             "spec": {"replicas": 4}});
-        let report = plan(&manifest, vec![named("a", "prod"), named("b", "test")])
+        let report = plan(&manifest, vec![named("a", "prod"), named("b", "test")], false)
             .unwrap()
             .unwrap();
         assert_eq!(report.plan.replicas["a"], 4);
@@ -202,7 +286,9 @@ clusters:
             "kind": "Deployment", "metadata": {"name": "web", "annotations": {
                 "federation.kubernetes.io/deployment-preferences": r#"{"clusters": {"*": {"weight": 1}}, "capacityAware": true}"#}},
             "spec": {"replicas": 9, "template": {"spec": {"containers": [{"resources": {"requests": {"cpu": "500m"}}}]}}}});
-        let report = plan(&manifest, input::clusters_file(&file).unwrap()).unwrap().unwrap();
+        let report = plan(&manifest, input::clusters_file(&file).unwrap(), false)
+            .unwrap()
+            .unwrap();
         assert_eq!(
             report
                 .plan
@@ -224,7 +310,7 @@ clusters:
     #[test]
     fn kinds_that_are_copied_whole_have_no_plan() {
         assert!(
-            plan(&json!({"kind": "ConfigMap", "metadata": {"name": "x"}}), vec![])
+            plan(&json!({"kind": "ConfigMap", "metadata": {"name": "x"}}), vec![], false)
                 .unwrap()
                 .is_none()
         );
@@ -234,7 +320,7 @@ clusters:
     fn wrong_preferences_are_an_error_that_names_the_object() {
         let manifest = json!({"kind": "ReplicaSet", "metadata": {"name": "web", "annotations": {
             "federation.kubernetes.io/replica-set-preferences": "{nonsense"}}, "spec": {}});
-        let error = format!("{:#}", plan(&manifest, vec![]).map(|_| ()).unwrap_err());
+        let error = format!("{:#}", plan(&manifest, vec![], false).map(|_| ()).unwrap_err());
         assert!(error.starts_with("ReplicaSet default/web: "), "{error}");
     }
 }
