@@ -6,8 +6,9 @@ TOOLS := $(CURDIR)/.tools
 export PATH := $(TOOLS)/bin:$(PATH)
 CARGO := cargo
 KUBERNETES ?= mini
+SIM ?=
 
-.PHONY: help build demo test test-real test-wire bench lint fmt doc deny bless tools clean
+.PHONY: help build demo test test-real test-wire bench sim lint fmt doc deny bless tools clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +38,10 @@ bench: build tools ## Measure speed and memory; prints a table
 	$(CARGO) build --release --workspace --locked --examples
 	target/release/examples/bench
 	target/release/examples/bench-proxy
+
+sim: ## Measure a federation of 100 clusters and 20,000 objects; SIM="--clusters 10 --objects 1000" for another
+	$(CARGO) build --release --locked -p federation -p sim
+	target/release/sim $(SIM)
 
 lint: ## Formatting and clippy, warnings denied
 	$(CARGO) fmt --all --check
