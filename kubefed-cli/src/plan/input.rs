@@ -1,6 +1,6 @@
 //! What a plan is made from: manifests, and clusters out of a file or out of the federation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use planner::availability::{Availability, Patience};
-use planner::placement::{ClusterView, Demand, Scaling, place};
+use planner::placement::{ClusterView, Demand, Scaler, Scaling, place};
 use planner::{ClusterInput, Resources, Share};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -140,9 +140,15 @@ impl Federation {
             .map(|cluster| view(cluster, &detail, lost_after, now))
             .collect();
         for autoscaler in self.autoscalers(manifest).await? {
-            let placed = autoscaled(&autoscaler, &views)?;
-            for view in views.iter_mut().filter(|view| placed.contains(&view.cluster.name)) {
-                view.autoscaled = true;
+            let bounds = bounds(&autoscaler, &views)?;
+            for view in &mut views {
+                view.scaler = match bounds.get(view.name()) {
+                    Some(share) => Scaler::Federated {
+                        min: share.min.unwrap_or(1),
+                        max: share.max.unwrap_or(1),
+                    },
+                    None => Scaler::Elsewhere,
+                };
             }
         }
         Ok(views)
@@ -189,8 +195,8 @@ impl Federation {
     }
 }
 
-/// The clusters that an autoscaler of the federation works in.
-fn autoscaled(autoscaler: &DynamicObject, clusters: &[ClusterView]) -> anyhow::Result<BTreeSet<String>> {
+/// The clusters that an autoscaler of the federation works in, and between which numbers.
+fn bounds(autoscaler: &DynamicObject, clusters: &[ClusterView]) -> anyhow::Result<BTreeMap<String, Share>> {
     let object = json!({"kind": "HorizontalPodAutoscaler", "metadata": autoscaler.metadata});
     let preferences = Preferences::of(&object)?.unwrap_or_else(Preferences::equal_shares);
     let selector = ClusterSelector::of(&object)?;
@@ -217,7 +223,7 @@ fn autoscaled(autoscaler: &DynamicObject, clusters: &[ClusterView]) -> anyhow::R
         preferences: &preferences,
         requests: Resources::default(),
     };
-    Ok(place(&demand, &views).shares.into_keys().collect())
+    Ok(place(&demand, &views).shares)
 }
 
 fn view(cluster: &DynamicObject, detail: &Value, lost_after: Duration, now: Timestamp) -> ClusterView {
@@ -230,7 +236,11 @@ fn view(cluster: &DynamicObject, detail: &Value, lost_after: Duration, now: Time
         existing: ready,
         start: copy["start"].as_i64(),
         home: copy["share"].as_i64(),
-        autoscaled: copy["autoscaled"] == true,
+        scaler: if copy["autoscaled"] == true {
+            Scaler::Member
+        } else {
+            Scaler::Plan
+        },
         ..ClusterView::new(ClusterInput::of(&object), availability(&object, lost_after, now))
     }
 }

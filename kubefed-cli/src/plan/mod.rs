@@ -208,10 +208,11 @@ mod tests {
     #[test]
     fn replicas_that_an_autoscaler_decides_on_are_not_planned_away() {
         let autoscaled = ClusterView {
-            autoscaled: true,
+            scaler: planner::placement::Scaler::Member,
+            home: Some(2),
             ..running("a", 7)
         };
-        let report = plan(&deployment(2), vec![autoscaled, running("b", 2)], true)
+        let report = plan(&deployment(4), vec![autoscaled, running("b", 2)], true)
             .unwrap()
             .unwrap();
         assert_eq!((report.planned("a"), report.planned("b")), (7, 2));

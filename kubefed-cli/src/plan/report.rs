@@ -37,12 +37,13 @@ impl Report {
         for view in views {
             let name = view.name();
             let now = view.replicas.unwrap_or(0);
-            // What the federation does not decide stays as it is.
-            let told = placement
-                .shares
-                .get(name)
-                .map_or(0, |share| share.replicas.unwrap_or(now));
-            let end = placement.wanted.get(name).copied().unwrap_or(told);
+            let told = placement.shares.get(name).map(|share| share.replicas);
+            let (told, end) = match told {
+                // What an autoscaler decides stays as it is.
+                Some(None) => (now, now),
+                Some(Some(told)) => (told, placement.wanted.get(name).copied().unwrap_or(told)),
+                None => (0, 0),
+            };
             next.insert(name.to_owned(), told);
             let overflow = plan.overflow.get(name).copied().unwrap_or(0);
             plan.replicas.insert(name.to_owned(), end - overflow);

@@ -4,8 +4,8 @@
 //! what it has and is not counted on.
 //!
 //! What a cluster does not use of its part is lent to clusters that need more than theirs: of the maximum as much as
-//! they run and a quarter more, of the minimum where they run more than it. Nothing is remembered: the parts are a
-//! function of the preferences and of what each autoscaler wants now, so a loan ends with the load that asked for it.
+//! they run and a quarter more, of the minimum where they run more than it. Nothing is remembered but what the copies
+//! say: a loan ends with the load that asked for it.
 
 use super::{ClusterView, Demand, Placement};
 use crate::{
@@ -56,9 +56,8 @@ pub(super) fn place(demand: &Demand<'_>, clusters: &[ClusterView]) -> Placement 
         .iter()
         .map(|view| Part::new(demand, view, max.desired(view.name()), min.desired(view.name())))
         .collect();
-    let bounds: Vec<(i64, i64)> = parts.iter().map(|part| (1, part.highest_min)).collect();
-    let fitting = fit(&parts.iter().map(|part| part.least).collect::<Vec<_>>(), least, &bounds);
-    for (part, least) in parts.iter_mut().zip(fitting) {
+    let minima = minima(&parts, least);
+    for (part, least) in parts.iter_mut().zip(minima) {
         part.least = least;
     }
     let most = lend(&parts.iter().map(Part::claim_of_max).collect::<Vec<_>>());
@@ -86,6 +85,18 @@ pub(super) fn place(demand: &Demand<'_>, clusters: &[ClusterView]) -> Placement 
         placement.shares.insert(name, share);
     }
     placement
+}
+
+/// The parts of the minimum. As long as it is needed where it is lent, it stays there: what a cluster that runs just its
+/// minimum would run with less is not known, and to try one after the other would never end.
+fn minima(parts: &[Part<'_>], total: i64) -> Vec<i64> {
+    let told = |part: &Part<'_>| part.view.min.filter(|min| (1..=part.highest_min).contains(min));
+    let told: Option<Vec<i64>> = parts.iter().map(told).collect();
+    let lent = told.filter(|told| told.iter().sum::<i64>() == total && parts.iter().any(Part::is_busy));
+    lent.unwrap_or_else(|| {
+        let bounds: Vec<(i64, i64)> = parts.iter().map(|part| (1, part.highest_min)).collect();
+        fit(&parts.iter().map(|part| part.least).collect::<Vec<_>>(), total, &bounds)
+    })
 }
 
 /// How much more or less than its part a cluster has, in words.
@@ -133,6 +144,11 @@ impl<'a> Part<'a> {
         }
     }
 
+    /// Whether it runs more than it must. To run just that says nothing of the load.
+    fn is_busy(&self) -> bool {
+        self.view.existing > self.view.min.unwrap_or(self.least)
+    }
+
     fn claim_of_max(&self) -> Claim {
         let runs = self.view.existing;
         Claim {
@@ -144,9 +160,12 @@ impl<'a> Part<'a> {
     }
 
     fn claim_of_min(&self, most: i64) -> Claim {
-        // Running just what it must says nothing of the load. One less keeps that visible.
-        let busy = self.view.existing > self.view.min.unwrap_or(self.least);
-        let wish = if busy { (self.view.existing - 1).min(most) } else { 0 };
+        // One less than it runs, so that it shows when it does not need that any more.
+        let wish = if self.is_busy() {
+            (self.view.existing - 1).min(most)
+        } else {
+            0
+        };
         Claim {
             part: self.least,
             firm: 0,
@@ -307,7 +326,10 @@ mod tests {
             },
             ..copy("b", Some((2, 10)), 10)
         };
-        assert_eq!(placed(4, 20, &[copy("a", Some((2, 10)), 10), silent]), [(2, 10), (2, 10)]);
+        assert_eq!(
+            placed(4, 20, &[copy("a", Some((2, 10)), 10), silent]),
+            [(2, 10), (2, 10)]
+        );
     }
 
     proptest! {

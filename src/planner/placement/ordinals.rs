@@ -22,10 +22,13 @@ pub(super) fn assign(base: i64, clusters: &[ClusterView], shares: &mut BTreeMap<
         .map(|(name, share)| {
             let own = taken.of(name).map_or(0, len);
             // An autoscaler may take as much as it is allowed to, without asking.
-            let allowed = clusters.iter().find(|view| view.name() == name).map_or(0, |view| match view.scaler {
-                Scaler::Federated { max, .. } => max,
-                Scaler::Plan | Scaler::Member | Scaler::Elsewhere => 0,
-            });
+            let allowed = clusters
+                .iter()
+                .find(|view| view.name() == name)
+                .map_or(0, |view| match view.scaler {
+                    Scaler::Federated { max, .. } => max,
+                    Scaler::Plan | Scaler::Member | Scaler::Elsewhere => 0,
+                });
             (name.clone(), share.replicas.unwrap_or(own.max(allowed)).max(0))
         })
         .collect();
