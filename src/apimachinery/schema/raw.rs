@@ -215,13 +215,79 @@ struct Scanner<'a> {
     at: usize,
 }
 
+/// Go reads no JSON that nests deeper.
+const MAX_DEPTH: usize = 10_000;
+
 impl Scanner<'_> {
+    /// Goes through the document without recursion: it nests as deeply as a client likes.
     fn document(&mut self) -> Result<(), String> {
-        self.value(0)?;
-        match self.peek() {
-            None => Ok(()),
-            Some(c) => Err(invalid(c, "after top-level value")),
+        let mut open = Vec::new();
+        loop {
+            if open.len() > MAX_DEPTH {
+                return Err("exceeded max depth".to_owned());
+            }
+            let begun = self.need()?;
+            match begun {
+                b'{' | b'[' => {
+                    self.at += 1;
+                    if self.need()? == closing(begun) {
+                        self.at += 1;
+                    } else {
+                        open.push(begun);
+                        if begun == b'{' {
+                            self.key()?;
+                        }
+                        continue;
+                    }
+                }
+                b'"' => self.string()?,
+                b't' => self.word("true")?,
+                b'f' => self.word("false")?,
+                b'n' => self.word("null")?,
+                b'-' | b'0'..=b'9' => self.number(),
+                c => return Err(invalid(c, "looking for beginning of value")),
+            }
+            if !self.another(&mut open)? {
+                return match self.peek() {
+                    None => Ok(()),
+                    Some(c) => Err(invalid(c, "after top-level value")),
+                };
+            }
         }
+    }
+
+    /// Goes on behind a value; false if it was the whole document.
+    fn another(&mut self, open: &mut Vec<u8>) -> Result<bool, String> {
+        while let Some(within) = open.last().copied() {
+            match self.need()? {
+                b',' => {
+                    self.at += 1;
+                    if within == b'{' {
+                        self.key()?;
+                    }
+                    return Ok(true);
+                }
+                c if c == closing(within) => {
+                    self.at += 1;
+                    open.pop();
+                }
+                c if within == b'{' => return Err(invalid(c, "after object key:value pair")),
+                c => return Err(invalid(c, "after array element")),
+            }
+        }
+        Ok(false)
+    }
+
+    fn key(&mut self) -> Result<(), String> {
+        match self.need()? {
+            b'"' => self.string()?,
+            c => return Err(invalid(c, "looking for beginning of object key string")),
+        }
+        match self.need()? {
+            b':' => self.at += 1,
+            c => return Err(invalid(c, "after object key")),
+        }
+        Ok(())
     }
 
     /// The next byte that is not white space.
@@ -237,65 +303,6 @@ impl Scanner<'_> {
 
     fn need(&mut self) -> Result<u8, String> {
         self.peek().ok_or_else(|| "unexpected end of JSON input".to_owned())
-    }
-
-    fn value(&mut self, depth: usize) -> Result<(), String> {
-        if depth > 10_000 {
-            return Err("exceeded max depth".to_owned());
-        }
-        match self.need()? {
-            b'{' => self.object(depth),
-            b'[' => self.array(depth),
-            b'"' => self.string(),
-            b't' => self.word("true"),
-            b'f' => self.word("false"),
-            b'n' => self.word("null"),
-            b'-' | b'0'..=b'9' => self.number(),
-            c => Err(invalid(c, "looking for beginning of value")),
-        }
-    }
-
-    fn object(&mut self, depth: usize) -> Result<(), String> {
-        self.at += 1;
-        let mut first = true;
-        loop {
-            match self.need()? {
-                b'}' if first => break,
-                b'"' => self.string()?,
-                c => return Err(invalid(c, "looking for beginning of object key string")),
-            }
-            first = false;
-            match self.need()? {
-                b':' => self.at += 1,
-                c => return Err(invalid(c, "after object key")),
-            }
-            self.value(depth + 1)?;
-            match self.need()? {
-                b',' => self.at += 1,
-                b'}' => break,
-                c => return Err(invalid(c, "after object key:value pair")),
-            }
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    fn array(&mut self, depth: usize) -> Result<(), String> {
-        self.at += 1;
-        if self.need()? == b']' {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            self.value(depth + 1)?;
-            match self.need()? {
-                b',' => self.at += 1,
-                b']' => break,
-                c => return Err(invalid(c, "after array element")),
-            }
-        }
-        self.at += 1;
-        Ok(())
     }
 
     fn string(&mut self) -> Result<(), String> {
@@ -334,7 +341,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn number(&mut self) -> Result<(), String> {
+    fn number(&mut self) {
         while self
             .bytes
             .get(self.at)
@@ -342,8 +349,11 @@ impl Scanner<'_> {
         {
             self.at += 1;
         }
-        Ok(())
     }
+}
+
+fn closing(opening: u8) -> u8 {
+    if opening == b'{' { b'}' } else { b']' }
 }
 
 fn invalid(c: u8, context: &str) -> String {

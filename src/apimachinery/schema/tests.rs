@@ -254,3 +254,22 @@ fn quantities_are_brought_into_canonical_form_and_bad_ones_refused() {
         assert_eq!(check(("v1", "Pod"), requests(given)).1.error.as_deref(), Some(message));
     }
 }
+
+#[test]
+fn json_that_nests_without_end_is_refused_and_not_followed() {
+    for (opening, wanted) in [
+        ("[", "exceeded max depth"),
+        ("{\"a\":", "exceeded max depth"),
+        ("[{\"a\":", "exceeded max depth"),
+    ] {
+        let error = decode_json(opening.repeat(100_000).as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), wanted);
+    }
+    let error = decode_json(br#"{"a":[1,{"b":2}}"#).unwrap_err();
+    assert_eq!(error.to_string(), "invalid character '}' after array element");
+    let error = decode_json(br#"{"a":[],}"#).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "invalid character '}' looking for beginning of object key string"
+    );
+}

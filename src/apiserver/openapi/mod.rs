@@ -5,6 +5,7 @@
 //! ever; version 2 is one document of everything, as JSON and, for kubectl up to 1.28, in the
 //! protobuf form that goes by the name of gnostic. Documents are built when first asked for.
 
+mod connect;
 mod descriptions;
 mod gnostic;
 mod parameters;
@@ -95,10 +96,31 @@ pub fn resources_of(def: &api::KindDef) -> Vec<Resource> {
                 type_name: "io.k8s.api.autoscaling.v1.Scale".to_owned(),
                 ..below("scale", &["get", "patch", "update"])
             }),
-            api::Subresource::Other(_) => {}
+            api::Subresource::Other(name) => all.push(other(below, name)),
         }
     }
     all
+}
+
+/// A subresource that is neither of those that many kinds have.
+fn other(below: impl Fn(&str, &[&str]) -> Resource, name: &str) -> Resource {
+    let created = |group: &str, kind: &str, type_name: &str| Resource {
+        kind: (group.to_owned(), "v1".to_owned(), kind.to_owned()),
+        type_name: type_name.to_owned(),
+        ..below(name, &["create"])
+    };
+    match name {
+        "binding" => created("", "Binding", "io.k8s.api.core.v1.Binding"),
+        "eviction" => created("policy", "Eviction", "io.k8s.api.policy.v1.Eviction"),
+        "token" => created(
+            "authentication.k8s.io",
+            "TokenRequest",
+            "io.k8s.api.authentication.v1.TokenRequest",
+        ),
+        "ephemeralcontainers" | "resize" => below(name, &["get", "patch", "update"]),
+        // What these answer is text, or what is at the other end.
+        _ => below(name, &[]),
+    }
 }
 
 /// The documents of a server.

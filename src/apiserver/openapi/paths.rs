@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::Resource;
 use super::parameters::{APPLY, DELETE, DELETE_ALL, LIST, WRITE, parameters};
 use super::schemas::{Collector, PATCH};
+use super::{Resource, connect};
 
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
@@ -53,7 +53,7 @@ fn resource_list(resource: &Resource, used: &mut Collector) -> Value {
 }
 
 /// `apps_v1`.
-fn tag(resource: &Resource) -> String {
+pub(super) fn tag(resource: &Resource) -> String {
     let group = if resource.group.is_empty() {
         "core"
     } else {
@@ -63,7 +63,7 @@ fn tag(resource: &Resource) -> String {
 }
 
 /// `AppsV1`.
-fn prefix(resource: &Resource) -> String {
+pub(super) fn prefix(resource: &Resource) -> String {
     let group = if resource.group.is_empty() {
         "core"
     } else {
@@ -72,7 +72,8 @@ fn prefix(resource: &Resource) -> String {
     format!("{}{}", camel(group, true), camel(&resource.version, true))
 }
 
-fn camel(text: &str, first: bool) -> String {
+/// `statefulSet` or, with the first letter changed as well, `StatefulSet`.
+pub(super) fn camel(text: &str, first: bool) -> String {
     let mut upper = first;
     let mut out = String::new();
     for c in text.chars() {
@@ -88,7 +89,8 @@ fn camel(text: &str, first: bool) -> String {
     out
 }
 
-fn path_parameters(resource: &Resource, namespaced: bool, named: bool) -> Vec<Value> {
+/// Parameters of every operation of a path.
+pub(super) fn path_parameters(resource: &Resource, namespaced: bool, named: bool) -> Vec<Value> {
     let path = |name: &str, text: String| json!({"name": name, "in": "path", "description": text, "required": true, "schema": {"type": "string", "uniqueItems": true}});
     let mut list = Vec::new();
     if named {
@@ -154,7 +156,13 @@ impl Operations<'_> {
         };
         let collection = format!("{}{scope}{name}", self.root);
         match below {
-            Some(below) => self.object(&format!("{collection}/{{name}}/{below}")),
+            Some(below) => {
+                let path = format!("{collection}/{{name}}/{below}");
+                for (rest, item) in connect::items(resource) {
+                    self.paths.insert(format!("{path}{rest}"), item);
+                }
+                self.object(&path);
+            }
             None => {
                 self.collection(&collection);
                 self.object(&format!("{collection}/{{name}}"));

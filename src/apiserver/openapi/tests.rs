@@ -223,3 +223,22 @@ fn version_2_in_protobuf_has_the_same_paths_and_definitions() {
     assert_eq!(names(8, 2), keys("paths"));
     assert_eq!(names(9, 1), keys("definitions"));
 }
+
+#[test]
+fn logs_commands_and_proxies_have_the_operations_that_clients_are_generated_from() {
+    let document = v3(&all(), "api/v1");
+    let pod = "/api/v1/namespaces/{namespace}/pods/{name}";
+    let id = |path: String, method: &str| document["paths"][path][method]["operationId"].clone();
+    for (below, method, wanted) in [
+        ("/log", "get", "readCoreV1NamespacedPodLog"),
+        ("/exec", "get", "connectCoreV1GetNamespacedPodExec"),
+        ("/portforward", "post", "connectCoreV1PostNamespacedPodPortforward"),
+        ("/proxy/{path}", "put", "connectCoreV1PutNamespacedPodProxyWithPath"),
+        ("/eviction", "post", "createCoreV1NamespacedPodEviction"),
+        ("/resize", "patch", "patchCoreV1NamespacedPodResize"),
+    ] {
+        assert_eq!(id(format!("{pod}{below}"), method), wanted);
+    }
+    let token = "/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token".to_owned();
+    assert_eq!(id(token, "post"), "createCoreV1NamespacedServiceAccountToken");
+}
