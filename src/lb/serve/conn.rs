@@ -22,7 +22,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::TcpStream,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use traffic::locate::{
     address,
     proxy_protocol::{self, Parsed},
@@ -243,10 +243,8 @@ async fn open(
     let mut client = peer.ip();
     let mut read = BytesMut::new();
     if address::is_trusted(address::canonical(client), &worker.shared.settings.proxy_protocol_from) {
-        let header = proxy_header(&mut stream, &mut read);
-        let source = tokio::time::timeout(HANDSHAKE, header)
-            .await
-            .map_err(|_| Ended::Slow)??;
+        let header = Box::pin(tokio::time::timeout(HANDSHAKE, proxy_header(&mut stream, &mut read)));
+        let source = header.await.map_err(|_| Ended::Slow)??;
         client = source.map_or(client, |source| source.ip());
     }
     match tls {
@@ -256,19 +254,19 @@ async fn open(
             serve(stream, read.freeze(), downstream, is_http2).await
         }
         Some(acceptor) => {
-            let accepting = acceptor.accept(Rewound {
-                before: read.freeze(),
-                stream,
-            });
-            let stream = tokio::time::timeout(HANDSHAKE, accepting)
-                .await
-                .map_err(|_| Ended::Slow)?
-                .map_err(Ended::Tls)?;
+            let before = read.freeze();
+            // Boxed, as all that only some connections need: every connection keeps the room of its task's largest state.
+            let stream = Box::pin(handshake(acceptor, Rewound { before, stream })).await?;
             let downstream = Downstream::new(worker, client, true);
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             serve(stream, Bytes::new(), downstream, is_http2).await
         }
     }
+}
+
+async fn handshake(acceptor: TlsAcceptor, stream: Rewound) -> Result<Box<TlsStream<Rewound>>, Ended> {
+    let accepted = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
+    accepted.map_err(|_| Ended::Slow)?.map(Box::new).map_err(Ended::Tls)
 }
 
 async fn proxy_header(stream: &mut TcpStream, read: &mut BytesMut) -> Result<Option<SocketAddr>, Ended> {
@@ -317,9 +315,17 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     downstream.is_http2.store(is_http2, Relaxed);
-    if !is_http2 {
-        return http1::serve(stream, before, downstream).await;
+    if is_http2 {
+        Box::pin(serve_http2(stream, before, downstream)).await
+    } else {
+        http1::serve(stream, before, downstream).await
     }
+}
+
+async fn serve_http2<S>(stream: S, before: Bytes, downstream: Arc<Downstream>) -> Result<(), Ended>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let longest_head = downstream.worker.shared.settings.longest_head;
     let io = TokioIo::new(Noted::new(stream, before, Arc::clone(&downstream)));
     let served = Arc::clone(&downstream);
