@@ -9,12 +9,10 @@ use super::wire::{Raw, Reader};
 use super::{MAGIC, Message, ProtobufError, envelope};
 use crate::Object;
 use crate::duration;
-use crate::schema::{Field, Number, Schema, Shape, Type, scalar};
+use crate::schema::{Field, MAX_LISTED, MAX_VALUES, Number, Schema, Shape, Type, scalar};
 
 /// Messages in messages; no kind of the table comes near.
 const MAX_DEPTH: usize = 64;
-/// Values in an object; a Pod has some hundreds.
-const MAX_VALUES: usize = 1_000_000;
 
 /// Decodes an object in its envelope. The object comes out in canonical form, with its kind
 /// and apiVersion.
@@ -22,11 +20,13 @@ const MAX_VALUES: usize = 1_000_000;
 /// # Errors
 /// [`ProtobufError`] if the bytes are not an object of a known kind.
 pub fn decode(bytes: &[u8]) -> Result<Object, ProtobufError> {
-    Decoder { values: 0 }.envelope(bytes, 0)
+    Decoder { values: 0, listed: 0 }.envelope(bytes, 0)
 }
 
+/// Counts what an object has, as the readers of JSON and YAML do; each object of a list for itself.
 struct Decoder {
     values: usize,
+    listed: usize,
 }
 
 impl Decoder {
@@ -84,6 +84,7 @@ impl Decoder {
             match field {
                 1 => self.message(meta, value.bytes(field)?, &mut metadata, depth + 1)?,
                 2 => {
+                    (self.values, self.listed) = (0, 0);
                     let mut item = Map::new();
                     self.message(items, value.bytes(field)?, &mut item, depth + 1)?;
                     decoded.push(Value::Object(canonical(items, item)?));
@@ -175,6 +176,12 @@ impl Decoder {
                 list.push(self.scalar(inner, number, item, depth)?);
             }
             return Ok(());
+        }
+        if matches!(inner, Shape::Struct(_)) {
+            self.listed += 1;
+            if self.listed > MAX_LISTED {
+                return Err(ProtobufError::Size);
+            }
         }
         list.push(self.value(inner, number, raw, depth)?);
         Ok(())

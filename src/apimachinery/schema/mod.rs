@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 pub use check::{Report, converter_words};
+pub(crate) use raw::{MAX_LISTED, MAX_VALUES};
 pub use raw::{Raw, RawError, decode_json, decode_yaml};
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {

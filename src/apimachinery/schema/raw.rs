@@ -3,13 +3,21 @@
 //! A plain JSON parser keeps the last of two equal keys and says nothing; clients that ask for
 //! strict decoding must hear of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use crate::text::go_quote;
+
+/// Values of a document. A body of 3 MiB could have a million, of which each takes as much memory as dozens of bytes
+/// of a body; what people write has some thousand.
+pub(crate) const MAX_VALUES: usize = 100_000;
+/// Objects in the lists of a document: each can grow much by what it has by default, and by what is wrong with it.
+pub(crate) const MAX_LISTED: usize = 20_000;
+/// Bytes of text in a document. YAML can say the same text again and again in a few bytes.
+const MAX_TEXT: usize = 8 * 1024 * 1024;
 
 /// A decoded body.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,9 +81,39 @@ pub fn decode_yaml(bytes: &[u8]) -> Result<Raw, RawError> {
 struct Notes {
     path: RefCell<String>,
     duplicates: RefCell<Vec<String>>,
+    values: Cell<usize>,
+    listed: Cell<usize>,
+    text: Cell<usize>,
 }
 
 impl Notes {
+    /// Counts a value with so many bytes of text.
+    fn value<E: serde::de::Error>(&self, text: usize) -> Result<(), E> {
+        self.values.set(self.values.get() + 1);
+        self.text.set(self.text.get() + text);
+        if self.values.get() > MAX_VALUES {
+            return Err(E::custom(format_args!(
+                "the document has more than {MAX_VALUES} values"
+            )));
+        }
+        if self.text.get() > MAX_TEXT {
+            return Err(E::custom(format_args!(
+                "the document has more than {MAX_TEXT} bytes of text"
+            )));
+        }
+        Ok(())
+    }
+
+    fn listed<E: serde::de::Error>(&self, item: &Value) -> Result<(), E> {
+        self.listed.set(self.listed.get() + usize::from(item.is_object()));
+        if self.listed.get() > MAX_LISTED {
+            return Err(E::custom(format_args!(
+                "the document has more than {MAX_LISTED} objects in lists"
+            )));
+        }
+        Ok(())
+    }
+
     fn within<T>(&self, step: fmt::Arguments<'_>, read: impl FnOnce() -> T) -> T {
         let length = self.path.borrow().len();
         let _ = fmt::Write::write_fmt(&mut *self.path.borrow_mut(), step);
@@ -112,38 +150,45 @@ impl<'de> Visitor<'de> for Seed<'_> {
         f.write_str("a JSON value")
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Value, E> {
+        self.0.value(0)?;
         Ok(Value::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Value, E> {
+        self.0.value(0)?;
         Ok(Value::from(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
+        self.0.value(0)?;
         Ok(Value::from(value))
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        self.0.value(0)?;
         Number::from_f64(value)
             .map(Value::Number)
             .ok_or_else(|| E::custom("number out of range"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
+        self.0.value(value.len())?;
         Ok(Value::String(value.to_owned()))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+    fn visit_string<E: serde::de::Error>(self, value: String) -> Result<Value, E> {
+        self.0.value(value.len())?;
         Ok(Value::String(value))
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
+        self.0.value(0)?;
         Ok(Value::Null)
     }
 
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_none<E: serde::de::Error>(self) -> Result<Value, E> {
+        self.visit_unit()
     }
 
     fn visit_some<D: serde::Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
@@ -151,19 +196,24 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        self.0.value(0)?;
         let mut list = Vec::new();
         loop {
             let next = self.0.within(format_args!("[{}]", list.len()), || {
                 items.next_element_seed(Seed(self.0))
             })?;
             match next {
-                Some(item) => list.push(item),
+                Some(item) => {
+                    self.0.listed(&item)?;
+                    list.push(item);
+                }
                 None => return Ok(Value::Array(list)),
             }
         }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        self.0.value(0)?;
         let mut map = Map::new();
         while let Some(key) = entries.next_key_seed(Key)? {
             let value = self
