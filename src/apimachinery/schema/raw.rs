@@ -15,7 +15,7 @@ use crate::text::go_quote;
 /// of a body; what people write has some thousand.
 pub(crate) const MAX_VALUES: usize = 100_000;
 /// Objects in the lists of a document: each can grow much by what it has by default, and by what is wrong with it.
-pub(crate) const MAX_LISTED: usize = 20_000;
+pub(crate) const MAX_LISTED: usize = 12_000;
 /// Bytes of text in a document. YAML can say the same text again and again in a few bytes.
 const MAX_TEXT: usize = 8 * 1024 * 1024;
 
