@@ -144,11 +144,8 @@ impl Member {
     #[must_use]
     pub fn is_autoscaled(&self, kind: &str, key: &Key) -> bool {
         let target = format!("{kind}/{}", key.name());
-        !self
-            .autoscalers
-            .store
-            .list_in(key.namespace(), |t| **t == *target)
-            .is_empty()
+        let found = self.autoscalers.store.find_in(key.namespace(), |t| **t == *target);
+        found.is_some()
     }
 
     /// Takes an answer to a write of ours: what is known now, and which fields we own from here on.

@@ -200,14 +200,18 @@ impl<T> Store<T> {
     /// The objects of a namespace (`None`: those that have none) that `pick` picks, ascending by name.
     #[must_use]
     pub fn list_in(&self, namespace: Option<&str>, mut pick: impl FnMut(&T) -> bool) -> Vec<Arc<T>> {
-        let first = namespace.map_or_else(|| Key::from(""), |namespace| Key::new(Some(namespace), ""));
-        let entries = self.entries.read();
-        entries
-            .range(first..)
-            .take_while(|(key, _)| namespace.is_none() || key.namespace() == namespace)
-            .filter(|(key, entry)| key.namespace() == namespace && pick(&entry.value))
+        in_namespace(&self.entries.read(), namespace)
+            .filter(|(_, entry)| pick(&entry.value))
             .map(|(_, entry)| Arc::clone(&entry.value))
             .collect()
+    }
+
+    /// The first object of a namespace (`None`: of those that have none) that `pick` picks.
+    #[must_use]
+    pub fn find_in(&self, namespace: Option<&str>, mut pick: impl FnMut(&T) -> bool) -> Option<(Key, Arc<T>)> {
+        in_namespace(&self.entries.read(), namespace)
+            .find(|(_, entry)| pick(&entry.value))
+            .map(|(key, entry)| (key.clone(), Arc::clone(&entry.value)))
     }
 
     /// All objects with their keys, in ascending order.
@@ -337,6 +341,17 @@ impl<T> Store<T> {
     }
 }
 
+fn in_namespace<'a, T>(
+    entries: &'a BTreeMap<Key, Entry<T>>,
+    namespace: Option<&'a str>,
+) -> impl Iterator<Item = (&'a Key, &'a Entry<T>)> {
+    let first = namespace.map_or_else(|| Key::from(""), |namespace| Key::new(Some(namespace), ""));
+    entries
+        .range(first..)
+        .take_while(move |(key, _)| namespace.is_none() || key.namespace() == namespace)
+        .filter(move |(key, _)| key.namespace() == namespace)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -436,6 +451,11 @@ mod tests {
         };
         assert_eq!(listed(Some("default")), [2, 1]);
         assert_eq!(listed(None), [4]);
+        let found = store.find_in(Some("default"), |_| true);
+        assert_eq!(
+            found.map(|(key, value)| (key.to_string(), *value)),
+            Some(("default/a".to_owned(), 2))
+        );
         assert!(store.list_in(Some("default"), |_| false).is_empty());
     }
 

@@ -19,8 +19,8 @@ impl Engine {
     /// The federated autoscaler of a workload.
     pub(super) fn autoscaler_of(&self, key: &SyncKey) -> Option<(SyncKey, Arc<Federated>)> {
         let kind = kinds::index_of("HorizontalPodAutoscaler")?;
-        let mut all = self.store(kind).all().into_iter();
-        let (name, found) = all.find(|(_, f)| f.deletion.is_none() && f.scales.as_ref() == Some(key))?;
+        let scales = |f: &Federated| f.deletion.is_none() && f.scales.as_ref() == Some(key);
+        let (name, found) = self.store(kind).find_in(key.1.namespace(), scales)?;
         Some(((kind, name), found))
     }
 
