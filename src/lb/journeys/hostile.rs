@@ -150,6 +150,17 @@ async fn slow_heads_and_idle_connections_are_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_idle_http2_client_that_answers_nothing_is_cut_off() {
+    let eu = Endpoint::start("eu").await;
+    let balancer = Balancer::start(&world(&[("eu", &[eu.address])]), &["--idle-timeout=1s"]).await;
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    // And half a frame of headers, which never goes on.
+    let begun = [0, 0, 50, 1, 4, 0, 0, 0, 1, 0x82];
+    let bytes = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings, &begun].concat();
+    talk(&balancer, &bytes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn methods_that_make_no_sense_here_are_refused() {
     let eu = Endpoint::start("eu").await;
     let balancer = Balancer::start(&world(&[("eu", &[eu.address])]), &[]).await;

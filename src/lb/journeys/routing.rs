@@ -131,6 +131,19 @@ async fn a_proxy_header_tells_the_client_behind_a_trusted_peer() {
         .await;
     assert_eq!(answer.echo()["headers"]["x-forwarded-for"], "127.2.0.9");
     assert_eq!(answer.endpoint(), "eu");
+    let second = |command: char| {
+        // The signature, the command, TCP over IPv4, 12 bytes of addresses: 127.2.0.8:4711 to 127.0.0.1:80.
+        let addresses = "\u{7f}\u{2}\0\u{8}\u{7f}\0\0\u{1}\u{12}\u{67}\0\u{50}";
+        format!("\r\n\r\n\0\r\nQUIT\n{command}\u{11}\0\u{c}{addresses}{get}")
+    };
+    let proxied = balancer.exchange("127.1.0.1", &second('\u{21}')).await;
+    assert_eq!(proxied.echo()["headers"]["x-forwarded-for"], "127.2.0.8");
+    let own = balancer.exchange("127.1.0.1", &second('\u{20}')).await;
+    assert_eq!(
+        own.echo()["headers"]["x-forwarded-for"],
+        "127.1.0.1",
+        "a health check of the proxy's own"
+    );
     let refused = balancer
         .exchange("127.2.0.1", &format!("PROXY TCP4 127.1.0.9 127.0.0.1 4711 80\r\n{get}"))
         .await;

@@ -35,6 +35,8 @@ use crate::proxy::{self, client::Client};
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a connection is idle before it gives its buffers back.
 const PARK_AFTER: Duration = Duration::from_secs(1);
+/// How long an idle client may take to let go of a connection that it was told to.
+const FINISHING: Duration = Duration::from_secs(5);
 /// How long a client may not take what we send.
 const WRITE_BLOCKED_MS: u64 = 60_000;
 /// Streams a client may have open on one HTTP/2 connection.
@@ -159,11 +161,13 @@ impl Downstream {
             self.blocked_since_ms.load(Relaxed),
             Duration::from_millis(WRITE_BLOCKED_MS),
         );
-        if slow_head || stuck || now_ms == u64::MAX {
+        let idle_since = self.idle_since_ms.load(Relaxed);
+        let deaf = is_idle && older(idle_since, settings.idle_timeout + FINISHING);
+        if slow_head || stuck || deaf || now_ms == u64::MAX {
             self.order(CUT);
-        } else if draining || (is_idle && older(self.idle_since_ms.load(Relaxed), settings.idle_timeout)) {
+        } else if draining || (is_idle && older(idle_since, settings.idle_timeout)) {
             self.order(FINISH);
-        } else if self.can_park() && older(self.idle_since_ms.load(Relaxed), PARK_AFTER) {
+        } else if self.can_park() && older(idle_since, PARK_AFTER) {
             self.order(PARK);
         }
     }
