@@ -56,6 +56,7 @@ fn rows(options: &Options, results: &Results) -> Vec<(String, String, &'static s
             "",
         ),
         row(&format!("propagation at {} objects/s, p50", options.rate), took(50), ""),
+        row("  p90", took(90), ""),
         row("  p99", took(99), "1.3 s"),
         row("  slowest", took(100), ""),
         row(
