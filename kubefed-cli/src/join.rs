@@ -83,12 +83,13 @@ impl Membership {
         let rule =
             |group: &str, resources: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": all});
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": self.role}, "rules": [
-            rule("", &["namespaces", "configmaps", "secrets", "services", "serviceaccounts"]),
+            rule("", &["namespaces", "configmaps", "secrets", "services", "serviceaccounts", "persistentvolumeclaims"]),
             rule("apps", &["replicasets", "deployments", "daemonsets", "statefulsets"]),
             rule("batch", &["jobs", "cronjobs"]),
             rule("autoscaling", &["horizontalpodautoscalers"]),
             rule("policy", &["poddisruptionbudgets"]),
-            rule("networking.k8s.io", &["ingresses"]),
+            rule("networking.k8s.io", &["ingresses", "networkpolicies"]),
+            rule("scheduling.k8s.io", &["priorityclasses"]),
             rule("extensions", &["ingresses"]),
             {"apiGroups": [""], "resources": ["nodes", "pods", "pods/log", "endpoints", "events"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]},

@@ -38,6 +38,7 @@ use std::{
 
 pub use api::Profile;
 pub use args::{Args, PortRange};
+use futures::future::BoxFuture;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -112,9 +113,15 @@ pub struct Running {
 
 /// Starts a server; it runs until `shutdown` is cancelled.
 ///
+/// Boxed, so that what it does is compiled here once, and not again in every crate that awaits it.
+///
 /// # Errors
 /// If it cannot listen, or its data directory, keys or store cannot be used.
-pub async fn start(args: Args, profile: Profile, shutdown: CancellationToken) -> Result<Running, Error> {
+pub fn start(args: Args, profile: Profile, shutdown: CancellationToken) -> BoxFuture<'static, Result<Running, Error>> {
+    Box::pin(start_here(args, profile, shutdown))
+}
+
+async fn start_here(args: Args, profile: Profile, shutdown: CancellationToken) -> Result<Running, Error> {
     let data_dir = args.data_dir.clone();
     std::fs::create_dir_all(&data_dir).map_err(|source| Error::DataDir {
         path: data_dir.clone(),

@@ -38,6 +38,8 @@ pub const CONFIG_MAPS: Resource = namespaced("", "v1", "ConfigMap", "configmaps"
 pub const SECRETS: Resource = namespaced("", "v1", "Secret", "secrets");
 /// Accounts of pods.
 pub const SERVICE_ACCOUNTS: Resource = namespaced("", "v1", "ServiceAccount", "serviceaccounts");
+/// Claims to volumes.
+pub const VOLUME_CLAIMS: Resource = namespaced("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims");
 /// Services.
 pub const SERVICES: Resource = namespaced("", "v1", "Service", "services");
 /// Events, in the form of the core group.
@@ -67,6 +69,10 @@ pub const DISRUPTION_BUDGETS: Resource = namespaced("policy", "v1", "PodDisrupti
 pub const ENDPOINT_SLICES: Resource = namespaced("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices");
 /// Leases.
 pub const LEASES: Resource = namespaced("coordination.k8s.io", "v1", "Lease", "leases");
+/// Which pods may talk to which.
+pub const NETWORK_POLICIES: Resource = namespaced("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies");
+/// Priorities of pods.
+pub const PRIORITY_CLASSES: Resource = cluster_scoped("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses");
 /// Ingresses.
 pub const INGRESSES: Resource = namespaced("networking.k8s.io", "v1", "Ingress", "ingresses");
 /// Who serves which Ingresses.

@@ -25,6 +25,7 @@ use client::{
     lease::Election,
     resources::{CLUSTERS, NAMESPACES},
 };
+use futures::future::BoxFuture;
 use planner::availability::Patience;
 use telemetry::{Health, Metrics};
 use tokio_util::sync::CancellationToken;
@@ -61,9 +62,15 @@ pub enum Error {
 
 /// Runs the controllers until `shutdown`, whenever the lease is ours.
 ///
+/// Boxed, so that what it does is compiled here once, and not again in every crate that awaits it.
+///
 /// # Errors
 /// If they cannot start.
-pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
+pub fn run(args: Args, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), Error>> {
+    Box::pin(run_here(args, shutdown))
+}
+
+async fn run_here(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
     let federation = connect::kubeconfig("federation", &args.kubeconfig, None)
         .await
         .map_err(Error::Federation)?

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use traffic::outlier;
 
@@ -127,13 +128,17 @@ pub struct Running {
 
 /// Serves until `shutdown`, then lets requests finish.
 ///
+/// Boxed, so that what it does is compiled here once, and not again in every crate that awaits it.
+///
 /// # Errors
 /// When it cannot start.
-pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
-    let running = start(args).await?;
-    shutdown.cancelled().await;
-    running.stop().await;
-    Ok(())
+pub fn run(args: Args, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move {
+        let running = start(args).await?;
+        shutdown.cancelled().await;
+        running.stop().await;
+        Ok(())
+    })
 }
 
 impl Running {

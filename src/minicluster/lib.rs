@@ -26,6 +26,7 @@ use std::{
 
 use clap::Parser;
 use client::backoff::Backoff;
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client, Config,
@@ -105,26 +106,30 @@ pub struct Running {
 
 /// `federation minicluster`: runs until `shutdown` is cancelled, then ends its pods' processes and stops.
 ///
-/// # Errors
-/// If it cannot start.
-pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
-    match args.command {
-        Some(Command::Node(args)) => run_node(*args, shutdown).await,
-        None => {
-            let running = start_cluster(args.cluster, shutdown).await?;
-            // It only fails if the task panicked, and then all is said.
-            let _ = running.done.await;
-            Ok(())
-        }
-    }
-}
-
-/// Starts a whole minicluster (whatever subcommand the flags name).
+/// Boxed, so that what it does is compiled here once, and not again in every crate that awaits it.
 ///
 /// # Errors
 /// If it cannot start.
-pub async fn start(args: Args, shutdown: CancellationToken) -> Result<Running, Error> {
-    start_cluster(args.cluster, shutdown).await
+pub fn run(args: Args, shutdown: CancellationToken) -> BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move {
+        match args.command {
+            Some(Command::Node(args)) => run_node(*args, shutdown).await,
+            None => {
+                let running = start_cluster(args.cluster, shutdown).await?;
+                // It only fails if the task panicked, and then all is said.
+                let _ = running.done.await;
+                Ok(())
+            }
+        }
+    })
+}
+
+/// Starts a whole minicluster (whatever subcommand the flags name). Boxed as [`run`] is.
+///
+/// # Errors
+/// If it cannot start.
+pub fn start(args: Args, shutdown: CancellationToken) -> BoxFuture<'static, Result<Running, Error>> {
+    Box::pin(start_cluster(args.cluster, shutdown))
 }
 
 async fn start_cluster(args: ClusterArgs, shutdown: CancellationToken) -> Result<Running, Error> {

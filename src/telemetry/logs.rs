@@ -2,7 +2,15 @@
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    filter::{ParseError, Targets},
+    fmt,
+    layer::{Layer as _, SubscriberExt as _},
+    util::{SubscriberInitExt as _, TryInitError},
+};
+
+/// The variable that overrides the flags, as in other Rust programs: `info,lb=debug`.
+const VARIABLE: &str = "RUST_LOG";
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -26,26 +34,43 @@ pub struct LogArgs {
     pub verbosity: u8,
 }
 
-/// Logs are set up already.
+/// Why logs cannot be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot set up logs")]
-pub struct InitLogsError(#[from] tracing_subscriber::util::TryInitError);
+pub enum InitLogsError {
+    /// `RUST_LOG` is no list of levels.
+    #[error("RUST_LOG={value:?} is not like \"info\" or \"info,lb=debug\"")]
+    Filter {
+        /// What it says.
+        value: String,
+        /// The cause.
+        #[source]
+        source: ParseError,
+    },
+    /// They are set up already.
+    #[error("cannot set up logs")]
+    Again(#[from] TryInitError),
+}
 
 /// Sets up logging for the whole process. `RUST_LOG` has the last word on levels.
 ///
 /// # Errors
-/// If logging was set up before.
+/// If `RUST_LOG` cannot be read, or logging was set up before.
 pub fn init_logs(args: &LogArgs) -> Result<(), InitLogsError> {
-    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
-        Ok(directives) if !directives.is_empty() => EnvFilter::new(directives),
-        _ => EnvFilter::new(directives(args.verbosity)),
+    let value = match std::env::var(VARIABLE) {
+        Ok(value) if !value.is_empty() => value,
+        _ => directives(args.verbosity).to_owned(),
     };
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match args.log_format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).finish().try_init()?,
-        LogFormat::Json => builder.json().flatten_event(true).finish().try_init()?,
-    }
-    Ok(())
+    let filter: Targets = value
+        .parse()
+        .map_err(|source| InitLogsError::Filter { value, source })?;
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match args.log_format {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    Ok(tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .try_init()?)
 }
 
 /// Libraries stay one level quieter than our own code, else a debug log is mostly HTTP frames.
@@ -66,7 +91,7 @@ mod tests {
     #[test]
     fn every_level_is_a_valid_filter() {
         for verbosity in 0..=10 {
-            directives(verbosity).parse::<EnvFilter>().unwrap();
+            directives(verbosity).parse::<Targets>().unwrap();
         }
     }
 }

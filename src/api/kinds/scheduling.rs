@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     json::{default_to, flag, int, text},
-    kind::{Column, KindDef, MEMBER, Strategy},
+    kind::{Column, KindDef, Strategy},
     printers,
     strategy::first_generation,
     validation::{At, immutable, one_of},
@@ -21,7 +21,6 @@ pub const DEF: KindDef = KindDef {
     resource: "priorityclasses",
     singular: "priorityclass",
     short_names: &["pc"],
-    profiles: MEMBER,
     type_name: "io.k8s.api.scheduling.v1.PriorityClass",
     columns: &[
         Column::object_name(),

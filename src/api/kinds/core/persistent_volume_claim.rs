@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::persistent_volume::{access_modes, class, phase, unset_or};
 use crate::{
     json::{absent, default_to, default_zero, map_mut, put, remove, text},
-    kind::{Column, KindDef, MEMBER, Strategy, Subresource},
+    kind::{Column, KindDef, Strategy, Subresource},
     printers,
     strategy::keep_status,
     validation::{At, immutable, resources, volume_claim},
@@ -23,7 +23,6 @@ pub const DEF: KindDef = KindDef {
     singular: "persistentvolumeclaim",
     short_names: &["pvc"],
     subresources: &[Subresource::Status],
-    profiles: MEMBER,
     type_name: "io.k8s.api.core.v1.PersistentVolumeClaim",
     columns: &[
         Column::object_name(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     json::{default_to, empty, items_mut, map_mut, put},
-    kind::{Column, KindDef, MEMBER, Strategy},
+    kind::{Column, KindDef, Strategy},
     printers,
     strategy::{create_with_generation, update_with_generation},
     validation::{At, label_selector, one_of_if_set, port_number_or_name, required_text, text},
@@ -19,7 +19,6 @@ pub const DEF: KindDef = KindDef {
     resource: "networkpolicies",
     singular: "networkpolicy",
     short_names: &["netpol"],
-    profiles: MEMBER,
     type_name: "io.k8s.api.networking.v1.NetworkPolicy",
     columns: &[
         Column::object_name(),

@@ -1,6 +1,7 @@
 //! The kinds that are propagated. A kind is added here: one implementation of [`Kind`], one line in [`all`].
 
 mod autoscaler;
+mod claim;
 mod job;
 mod plain;
 mod service;
@@ -69,6 +70,8 @@ pub fn all() -> &'static [&'static dyn Kind] {
         &plain::ConfigMaps,
         &plain::Secrets,
         &plain::ServiceAccounts,
+        &plain::PriorityClasses,
+        &claim::PersistentVolumeClaims,
         &service::Services,
         &workload::ReplicaSets,
         &workload::Deployments,
@@ -78,6 +81,7 @@ pub fn all() -> &'static [&'static dyn Kind] {
         &plain::CronJobs,
         &autoscaler::HorizontalPodAutoscalers,
         &plain::PodDisruptionBudgets,
+        &plain::NetworkPolicies,
     ]
 }
 

@@ -78,6 +78,27 @@ impl Kind for ServiceAccounts {
     }
 }
 
+pub(super) struct PriorityClasses;
+
+impl Kind for PriorityClasses {
+    fn resource(&self) -> Resource {
+        resources::PRIORITY_CLASSES
+    }
+
+    // Every cluster has these of itself.
+    fn excluded(&self, object: &Object) -> bool {
+        meta::name(object).starts_with("system-")
+    }
+}
+
+pub(super) struct NetworkPolicies;
+
+impl Kind for NetworkPolicies {
+    fn resource(&self) -> Resource {
+        resources::NETWORK_POLICIES
+    }
+}
+
 pub(super) struct CronJobs;
 
 impl Kind for CronJobs {
