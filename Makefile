@@ -32,15 +32,14 @@ test-real: build tools ## Play the journeys on real Kubernetes (as root, envtest
 	$(CARGO) test --workspace --locked --test journeys -- --ignored --nocapture on_real_kubernetes
 
 test-wire: ## Only compare our answers with those recorded from kube-apiserver
-	$(CARGO) test --locked --package wire --test replay
+	$(CARGO) test --workspace --locked --test replay
 
 bench: build tools ## Measure speed and memory; prints a table
 	$(CARGO) build --release --workspace --locked --examples
 	target/release/examples/bench
 	target/release/examples/bench-proxy
 
-sim: ## Measure a federation of 100 clusters and 20,000 objects; SIM="--clusters 10 --objects 1000" for another
-	$(CARGO) build --release --locked -p federation -p sim
+sim: build ## Measure a federation of 100 clusters and 20,000 objects; SIM="--clusters 10 --objects 1000" for another
 	target/release/sim $(SIM)
 
 lint: ## Formatting and clippy, warnings denied

@@ -19,6 +19,9 @@ use crate::{
 
 /// Frames of a checkpoint are closed at this size.
 const FRAME_BYTES: usize = 1 << 20;
+/// A checkpoint is synced whenever this much was written. File systems with a journal write out what other files have
+/// unsynced before they sync the log: without limit, a write that comes meanwhile would wait for the whole checkpoint.
+const SYNC_BYTES: u64 = 4 << 20;
 
 /// One checkpoint to be made. Writes go on meanwhile, in files with higher numbers.
 pub(super) struct Job {
@@ -63,6 +66,7 @@ impl Job {
                 file,
                 header,
                 at: 0,
+                synced: 0,
                 frame: Builder::new(),
                 pending: Vec::new(),
             };
@@ -121,6 +125,7 @@ struct Output<'a> {
     file: &'a File,
     header: Header,
     at: u64,
+    synced: u64,
     frame: Builder,
     /// Records of the frame under construction: key, revision, length and offset in the frame.
     pending: Vec<(Arc<str>, u64, u32, usize)>,
@@ -130,6 +135,10 @@ impl Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, self.at)?;
         self.at += bytes.len() as u64;
+        if self.at - self.synced >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.synced = self.at;
+        }
         Ok(())
     }
 
