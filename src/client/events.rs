@@ -193,15 +193,8 @@ mod tests {
 
     #[test]
     fn events_of_cluster_scoped_objects_live_in_the_default_namespace() {
-        let resource = Resource {
-            group: "federation",
-            version: "v1beta1",
-            kind: "Cluster",
-            plural: "clusters",
-            namespaced: false,
-        };
         let subject = Subject {
-            resource,
+            resource: crate::resources::CLUSTERS,
             key: Key::from("us"),
             uid: "u".to_owned(),
         };

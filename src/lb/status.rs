@@ -10,13 +10,17 @@ use std::{
 };
 
 use apimachinery::Object;
-use client::{Error, Informer, Key, Resource, Rest, informer::Scope, rest::Propagation};
+use client::{
+    Error, Informer, Key, Rest,
+    informer::Scope,
+    resources::{INGRESSES, LEASES},
+    rest::Propagation,
+};
 use serde_json::json;
 
 use crate::{
     model::{self, Objects, OwnIngress},
     proxy::headers::hex,
-    watch::INGRESSES,
 };
 
 /// How long a Lease that is not renewed still counts.
@@ -29,14 +33,6 @@ const NAMESPACE: &str = "kube-system";
 const LABEL: &str = "federation.kubernetes.io/load-balancer";
 /// On a Lease: entries for `status.loadBalancer.ingress`, as JSON.
 const ADDRESSES: &str = "federation.kubernetes.io/load-balancer-addresses";
-
-const LEASES: Resource = Resource {
-    group: "coordination.k8s.io",
-    version: "v1",
-    kind: "Lease",
-    plural: "leases",
-    namespaced: true,
-};
 
 /// Writes addresses into Ingresses.
 pub(crate) struct Publisher {

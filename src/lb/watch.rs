@@ -18,6 +18,7 @@ use client::{
     Informer, Key, Resource, Rest,
     events::{Recorder, Severity, Subject},
     informer::Scope,
+    resources::{CLUSTERS, ENDPOINT_SLICES, INGRESS_CLASSES, INGRESSES, SECRETS, SERVICES},
 };
 use tokio::sync::Notify;
 
@@ -36,29 +37,6 @@ const RETRY: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(15);
 /// Name of the last known configuration in the data directory.
 const SAVED: &str = "config.json";
-
-const fn resource(
-    group: &'static str,
-    version: &'static str,
-    kind: &'static str,
-    plural: &'static str,
-    namespaced: bool,
-) -> Resource {
-    Resource {
-        group,
-        version,
-        kind,
-        plural,
-        namespaced,
-    }
-}
-
-pub(crate) const INGRESSES: Resource = resource("networking.k8s.io", "v1", "Ingress", "ingresses", true);
-const CLASSES: Resource = resource("networking.k8s.io", "v1", "IngressClass", "ingressclasses", false);
-const SERVICES: Resource = resource("", "v1", "Service", "services", true);
-const SLICES: Resource = resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", true);
-const CLUSTERS: Resource = resource("federation", "v1beta1", "Cluster", "clusters", false);
-const SECRETS: Resource = resource("", "v1", "Secret", "secrets", true);
 
 /// The last known configuration cannot be used or kept.
 #[derive(Debug, thiserror::Error)]
@@ -105,9 +83,9 @@ impl Informers {
         };
         Self {
             ingresses: watch(INGRESSES),
-            classes: watch(CLASSES),
+            classes: watch(INGRESS_CLASSES),
             services: watch(SERVICES),
-            slices: watch(SLICES),
+            slices: watch(ENDPOINT_SLICES),
             clusters: watch(CLUSTERS),
             secrets: watch(SECRETS),
         }

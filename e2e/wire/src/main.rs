@@ -1,6 +1,6 @@
 //! Records answers from a real kube-apiserver, or replays the requests to a server.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -11,21 +11,13 @@ use wire::{case, golden, odd, real, run};
 enum Command {
     /// Start a real kube-apiserver and record what it answers.
     Record {
-        /// Folder with `cases`, `fixtures` and `golden`.
-        #[arg(long, default_value = "e2e/wire")]
-        dir: PathBuf,
-        /// Only cases whose name begins so.
-        #[arg(long, default_value = "")]
-        only: String,
+        #[command(flatten)]
+        chosen: Chosen,
     },
     /// Send every mutation of the odd objects to two servers and print what differs.
     Differ {
-        /// Folder with `odd`.
-        #[arg(long, default_value = "e2e/wire")]
-        dir: PathBuf,
-        /// Only cases whose name begins so.
-        #[arg(long, default_value = "")]
-        only: String,
+        #[command(flatten)]
+        chosen: Chosen,
         /// The real one, `https://host:port`.
         #[arg(long)]
         real: String,
@@ -44,12 +36,8 @@ enum Command {
     },
     /// Send the requests to a server and print what differs.
     Replay {
-        /// Folder with `cases`, `fixtures` and `golden`.
-        #[arg(long, default_value = "e2e/wire")]
-        dir: PathBuf,
-        /// Only cases whose name begins so.
-        #[arg(long, default_value = "")]
-        only: String,
+        #[command(flatten)]
+        chosen: Chosen,
         /// `https://host:port`.
         #[arg(long)]
         server: String,
@@ -62,32 +50,52 @@ enum Command {
     },
 }
 
-/// The odd objects whose case begins so.
-fn odd_fixtures(dir: &Path, only: &str) -> Result<Vec<case::Fixture>> {
-    let all = case::fixtures(&dir.join("odd"))?;
-    Ok(all
-        .into_iter()
-        .filter(|fixture| odd::case_name(fixture).starts_with(only))
-        .collect())
+/// The recorded cases to work with.
+#[derive(clap::Args)]
+struct Chosen {
+    /// Folder with `cases`, `fixtures`, `odd` and `golden`.
+    #[arg(long, default_value = "e2e/wire")]
+    dir: PathBuf,
+    /// Only cases whose name begins so.
+    #[arg(long, default_value = "")]
+    only: String,
+}
+
+impl Chosen {
+    fn cases(&self) -> Result<Vec<case::Case>> {
+        let mut all = case::load(&self.dir)?;
+        all.retain(|case| case.name.starts_with(&self.only));
+        Ok(all)
+    }
+
+    /// The odd objects whose case begins so.
+    fn odd(&self) -> Result<Vec<case::Fixture>> {
+        let mut all = case::fixtures(&self.dir.join("odd"))?;
+        all.retain(|fixture| odd::case_name(fixture).starts_with(&self.only));
+        Ok(all)
+    }
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     match Command::parse() {
-        Command::Record { dir, only } => {
+        Command::Record { chosen } => {
             let binaries = real::binaries().context("kube-apiserver and etcd are not installed")?;
             let real = real::start(&binaries).await?;
-            for case in case::load(&dir)?.iter().filter(|case| case.name.starts_with(&only)) {
-                golden::write(&dir, &case.name, &run::run(case, &real.client).await?)?;
+            for case in &chosen.cases()? {
+                golden::write(&chosen.dir, &case.name, &run::run(case, &real.client).await?)?;
             }
-            for fixture in &odd_fixtures(&dir, &only)? {
-                golden::write(&dir, &odd::case_name(fixture), &odd::run(fixture, &real.client).await)?;
+            for fixture in &chosen.odd()? {
+                golden::write(
+                    &chosen.dir,
+                    &odd::case_name(fixture),
+                    &odd::run(fixture, &real.client).await,
+                )?;
             }
             Ok(())
         }
         Command::Differ {
-            dir,
-            only,
+            chosen,
             real,
             real_ca,
             server,
@@ -96,7 +104,7 @@ async fn main() -> Result<()> {
         } => {
             let client = |url: &str, ca| Client::new(url, &std::fs::read_to_string(ca)?, &token);
             let (real, ours) = (client(&real, real_ca)?, client(&server, ca)?);
-            for fixture in &odd_fixtures(&dir, &only)? {
+            for fixture in &chosen.odd()? {
                 let (wanted, got) = tokio::join!(odd::run(fixture, &real), odd::run(fixture, &ours));
                 let got = odd::comparable(&wanted, got);
                 let differences = golden::compare(&odd::case_name(fixture), &wanted, &got);
@@ -113,18 +121,17 @@ async fn main() -> Result<()> {
             Ok(())
         }
         Command::Replay {
-            dir,
-            only,
+            chosen,
             server,
             ca,
             token,
         } => {
             let client = Client::new(&server, &std::fs::read_to_string(ca)?, &token)?;
             let (mut total, mut different) = (0, 0);
-            for case in case::load(&dir)?.iter().filter(|case| case.name.starts_with(&only)) {
+            for case in &chosen.cases()? {
                 let got = run::run(case, &client).await?;
                 total += got.len();
-                for difference in golden::compare(&case.name, &golden::read(&dir, &case.name)?, &got) {
+                for difference in golden::compare(&case.name, &golden::read(&chosen.dir, &case.name)?, &got) {
                     different += 1;
                     println!("{}\n{}", difference.id, difference.diff);
                 }

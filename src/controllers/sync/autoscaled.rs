@@ -4,16 +4,10 @@
 
 use std::sync::Arc;
 
-use apimachinery::meta;
 use planner::placement::Placement;
 use serde_json::json;
 
-use super::{
-    SyncKey,
-    engine::Engine,
-    federated::{self, Federated},
-    kinds,
-};
+use super::{SyncKey, engine::Engine, federated::Federated, kinds};
 
 impl Engine {
     /// The federated autoscaler of a workload.
@@ -37,16 +31,14 @@ impl Engine {
         let Some(replicas) = chosen.filter(|replicas| *replicas > 0 && *replicas != said) else {
             return Ok(());
         };
-        let kind = Self::kind(key);
         // Of this version only: a user who scales meanwhile is right.
         let patch = json!({
             "metadata": {"uid": &*federated.uid, "resourceVersion": &*federated.version},
             "spec": {"replicas": replicas},
         });
-        let object = self.federation.merge(&kind.resource(), &key.1, "", &patch).await?;
-        let version = meta::resource_version(&object).parse().unwrap_or(0);
-        let reduced = federated::reduce(key.0, kind, object, &self.bodies);
-        self.store(key.0).observe(&key.1, version, reduced);
+        let resource = Self::kind(key).resource();
+        let object = self.federation.merge(&resource, &key.1, "", &patch).await?;
+        self.wrote(key, object);
         Ok(())
     }
 

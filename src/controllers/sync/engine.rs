@@ -392,8 +392,8 @@ impl Engine {
             finalizers.push(ours);
         }
         let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": &*federated.version, "uid": &*federated.uid}});
-        let kind = Self::kind(key);
-        let object = match self.federation.merge(&kind.resource(), &key.1, "", &patch).await {
+        let resource = Self::kind(key).resource();
+        let object = match self.federation.merge(&resource, &key.1, "", &patch).await {
             Ok(object) => object,
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
@@ -401,10 +401,15 @@ impl Engine {
         if meta::is_being_deleted(&object) && !wanted {
             return Ok(());
         }
-        let version = meta::resource_version(&object).parse().unwrap_or(0);
-        self.store(key.0)
-            .observe(&key.1, version, federated::reduce(key.0, kind, object, &self.bodies));
+        self.wrote(key, object);
         Ok(())
+    }
+
+    /// Takes the answer to a write of ours to a federated object, which the watch may bring later.
+    pub(super) fn wrote(&self, key: &SyncKey, object: Object) {
+        let version = meta::resource_version(&object).parse().unwrap_or(0);
+        let reduced = federated::reduce(key.0, Self::kind(key), object, &self.bodies);
+        self.store(key.0).observe(&key.1, version, reduced);
     }
 
     /// Forgets a cluster that has left.

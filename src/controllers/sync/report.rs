@@ -56,11 +56,7 @@ impl Engine {
             if let Some(patch) = difference(&previous, &status) {
                 let patch = json!({"metadata": {"uid": &*federated.uid}, "status": patch});
                 match self.federation.merge(&kind.resource(), &key.1, "/status", &patch).await {
-                    Ok(object) => {
-                        let version = apimachinery::meta::resource_version(&object).parse().unwrap_or(0);
-                        let reduced = super::federated::reduce(key.0, kind, object, &self.bodies);
-                        self.store(key.0).observe(&key.1, version, reduced);
-                    }
+                    Ok(object) => self.wrote(key, object),
                     Err(error) if error.is_not_found() => return Ok(None),
                     Err(error) => return Err(error),
                 }
